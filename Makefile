@@ -1,0 +1,49 @@
+# Everything a contributor runs. `make help` lists it.
+PYTHON ?= python3
+UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+BIN := .venv/bin
+
+.PHONY: help setup run ui test lint format lock bench clean
+.DEFAULT_GOAL := help
+
+help: ## list what you can do here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.tools/bin/uv:
+	@$(PYTHON) -m venv .tools && .tools/bin/pip install -q --disable-pip-version-check uv
+
+.venv/.installed: requirements.lock pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	@$(UV) venv -q --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+setup: .venv/.installed ## the Python environment, from the committed lock
+
+run: setup ## the main job on the example panel, from delivered files to a drafted plan
+	@test -e "$${CDAP_HOME:-.cdap}/settings.env" || $(BIN)/cdap init --example "$${CDAP_HOME:-.cdap}"
+	@$(BIN)/cdap run
+
+ui: setup ## Dagster and MLflow with everything that ran
+	@$(BIN)/cdap ui
+
+test: setup ## all tests, in parallel
+	@$(BIN)/pytest -n 2 --dist worksteal
+
+lint: setup ## format, lint, types, room rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## rewrite the code in the house format
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	@$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --group example --group dev pyproject.toml -o requirements.lock
+
+bench: setup ## the benchmarks; prints ratios against named alternatives
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and caches; your CDAP_HOME stays
+	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
