@@ -1,0 +1,254 @@
+"""The local engine: one in-memory DuckDB per session that reads and writes Parquet files, always in UTC."""
+
+from __future__ import annotations
+
+import csv
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.table import Column, TableSpec
+
+if TYPE_CHECKING:
+    import duckdb
+    import ibis
+    import pandas as pd
+    import pyarrow as pa
+
+_MACROS = (
+    "CREATE MACRO cdap_local_time(instant, zone) AS timezone(zone, timezone('UTC', instant))",
+    # of a doubled hour DuckDB takes the second; the offset of three hours before gives the first
+    "CREATE MACRO cdap_utc_last(wall, zone) AS timezone('UTC', timezone(zone, wall))",
+    "CREATE MACRO cdap_offset(instant, zone) AS cdap_local_time(instant, zone) - instant",
+    "CREATE MACRO cdap_utc_first(wall, zone) AS wall - cdap_offset(cdap_utc_last(wall, zone) - INTERVAL 3 HOUR, zone)",
+    "CREATE MACRO cdap_utc_time(wall, zone) AS CASE WHEN cdap_local_time(cdap_utc_first(wall, zone), zone) = wall"
+    " THEN cdap_utc_first(wall, zone) ELSE cdap_utc_last(wall, zone) END",
+    "CREATE MACRO cdap_sha256(text) AS sha256(text)",
+    "CREATE MACRO cdap_parse_time(text, form) AS CAST(try_strptime(text, form) AS TIMESTAMP)",
+    "CREATE MACRO cdap_parse_instant(text) AS timezone('UTC', TRY_CAST(text AS TIMESTAMPTZ))",
+    "CREATE MACRO cdap_json(line) AS CAST(to_json(line) AS VARCHAR)",
+)
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How a delivered file is written. ``columns`` names those of a CSV file without a header."""
+
+    type: str = "csv"
+    delimiter: str = ","
+    header: bool = True
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()
+    null_values: tuple[str, ...] = ("",)
+
+
+class DuckDBEngine:
+    """Computes Ibis expressions. Knows files, not tables: snapshots and commits are the lakehouse's."""
+
+    def __init__(self, *, threads: int, memory_limit: str, spill: Path) -> None:
+        import ibis
+
+        self.backend = ibis.duckdb.connect(
+            ":memory:", threads=threads, memory_limit=memory_limit, temp_directory=str(spill)
+        )
+        self.backend.raw_sql("SET TimeZone = 'UTC'")
+        self.backend.raw_sql("SET preserve_insertion_order = false")
+        self.backend.raw_sql("SET enable_progress_bar = false")
+        for macro in _MACROS:
+            self.backend.raw_sql(macro)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.backend.disconnect()
+
+    def scan(self, spec: TableSpec, files: Sequence[str], name: str) -> ibis.Table:
+        """The rows of Parquet ``files`` in the declared schema; columns a file lacks read as null.
+
+        ``name`` is new to this engine: Ibis writes a DROP that DuckDB refuses.
+        """
+        import ibis
+
+        if not files:
+            return self.backend.create_table(name, schema=spec.schema(), temp=True)
+        stored = self.backend.read_parquet(
+            [literal_path(file) for file in files],
+            table_name=f"{name}__files",
+            hive_partitioning=False,
+            union_by_name=True,
+        )
+        columns = {
+            column.name: (stored[column.name] if column.name in stored.columns else ibis.null(column.type)).cast(
+                column.type
+            )
+            for column in spec.columns
+        }
+        return self.backend.create_view(name, stored.select(**columns))
+
+    def write(self, spec: TableSpec, expression: ibis.Table, folder: Path) -> list[Path]:
+        """Write ``expression`` as Parquet in the declared schema, one file or more per partition.
+
+        Raises :class:`ValueError` for missing columns; the engine's own error when a value does not fit.
+        """
+        missing = [name for name in spec.names if name not in expression.columns]
+        if missing:
+            raise ValueError(f"table {spec.name}: the result lacks {missing}; it has {expression.columns}")
+        stage = f"stage_{uuid.uuid4().hex}"
+        self.backend.create_view(stage, expression)
+        relation = self.backend.con.table(stage).select(*(self._declared(column) for column in spec.columns))
+        folder.mkdir(parents=True, exist_ok=True)
+        if spec.partition_by:
+            path = folder / stage
+            relation.write_parquet(
+                str(path),
+                compression="zstd",
+                partition_by=list(spec.partition_by),
+                write_partition_columns=True,
+            )
+        else:
+            path = folder / f"{stage}.parquet"
+            relation.write_parquet(str(path), compression="zstd")
+        if path.is_file():
+            return [path]
+        return sorted(path.rglob("*.parquet"))
+
+    def _declared(self, column: Column) -> duckdb.Expression:
+        # Ibis leaves a cast out where it believes the type is right already, and it is not always
+        import duckdb
+        import ibis.expr.datatypes as dt
+
+        target = self.backend.compiler.type_mapper.to_string(dt.dtype(column.type).copy(nullable=True))
+        return duckdb.ColumnExpression(column.name).cast(target).alias(column.name)
+
+    def batches(self, expression: ibis.Table, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of an expression as Arrow record batches of about ``size`` rows, never whole in memory."""
+        name = f"stream_{uuid.uuid4().hex}"
+        self.backend.create_view(name, expression)
+        yield from self.backend.con.table(name).to_arrow_reader(size)
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """The result of a statement over this engine's relations. Raises :class:`QueryFailed` with the reason."""
+        import duckdb
+
+        try:
+            return self.backend.con.execute(sql).df()
+        except duckdb.Error as error:
+            raise QueryFailed(str(error)) from error
+
+    def materialize(self, expression: ibis.Table) -> ibis.Table:
+        """Compute an expression once, for several readers in this session."""
+        return self.backend.create_table(f"once_{uuid.uuid4().hex}", expression, temp=True)
+
+    def delivered(self, path: Path, form: FileFormat) -> tuple[ibis.Table, list[tuple[int, str, str]]]:
+        """A delivered file as text columns (CSV, JSON lines) or as typed (Parquet), with ``row_number``.
+
+        Also the lines that could not be split into columns: (line, error, text). Raises
+        :class:`UnreadableFile` when the file as a whole cannot be read.
+        """
+        import duckdb
+
+        name = f"delivered_{uuid.uuid4().hex}"
+        con = self.backend.con
+        con.execute("SET preserve_insertion_order = true")
+        try:
+            if form.type == "jsonl":
+                rejects = self._json_lines(path, name)
+            else:
+                relation, parameters = _reader(path, form)
+                con.execute(
+                    f"CREATE TEMP TABLE {name} AS SELECT *, row_number() OVER () AS row_number FROM {relation}",  # noqa: S608
+                    parameters,
+                )
+                rejects = self._rejected_lines() if form.type == "csv" else []
+        except (duckdb.Error, UnicodeError, csv.Error) as error:
+            raise UnreadableFile(str(error).splitlines()[0]) from error
+        finally:
+            con.execute("SET preserve_insertion_order = false")
+        return self.backend.table(name), rejects
+
+    def _rejected_lines(self) -> list[tuple[int, str, str]]:
+        # one line may have several errors
+        con = self.backend.con
+        rejects = con.execute(
+            "SELECT line, min(error_type::VARCHAR), any_value(csv_line) FROM reject_errors GROUP BY line ORDER BY line"
+        ).fetchall()
+        con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+        return rejects
+
+    def _json_lines(self, path: Path, name: str) -> list[tuple[int, str, str]]:
+        # DuckDB's own JSON reader guesses types and gives up at the first value that differs
+        con = self.backend.con
+        options = r"columns = {line: 'VARCHAR'}, delim = '\x01', quote = '', escape = '', header = false"
+        con.execute(
+            f"CREATE TEMP TABLE {name}_lines AS "  # noqa: S608
+            f"SELECT line, row_number() OVER () AS row_number FROM read_csv(?, {options}, auto_detect = false)",
+            [literal_path(path)],
+        )
+        known = "json_valid(line) AND json_type(line) = 'OBJECT'"
+        keys = con.execute(
+            f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {name}_lines WHERE {known} ORDER BY key"  # noqa: S608
+        ).fetchall()
+        rejects = con.execute(
+            f"SELECT row_number, 'NO JSON OBJECT', line FROM {name}_lines "  # noqa: S608
+            f"WHERE trim(line) <> '' AND NOT coalesce(CASE WHEN json_valid(line) THEN {known} END, false) ORDER BY ALL"
+        ).fetchall()
+        if rejects and not keys:
+            raise UnreadableFile("no line of it is a JSON object")
+        pointers = ["/" + key.replace("~", "~0").replace("/", "~1") for (key,) in keys]
+        columns = "".join(f"json_extract_string(line, ?) AS {_quoted(key)}, " for (key,) in keys)
+        con.execute(
+            f"CREATE TEMP TABLE {name} AS SELECT {columns} row_number FROM {name}_lines WHERE {known}",  # noqa: S608
+            pointers,
+        )
+        con.execute(f"DROP TABLE {name}_lines")
+        return rejects
+
+
+class QueryFailed(ValueError):
+    """A statement that the engine cannot run."""
+
+
+class UnreadableFile(ValueError):
+    """A delivered file that is not of its declared format at all."""
+
+
+def literal_path(path: Path | str) -> str:
+    """A path in which DuckDB sees no pattern: a file called ``orders[1].csv`` is that file alone."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _reader(path: Path, form: FileFormat) -> tuple[str, list[Any]]:
+    if form.type == "parquet":
+        return "read_parquet(?, hive_partitioning = false)", [literal_path(path)]
+    # all is said, for what DuckDB detects depends on the first rows
+    options: dict[str, Any] = {
+        "columns": dict.fromkeys(form.columns or _header(path, form), "VARCHAR"),
+        "delim": form.delimiter,
+        "header": form.header,
+        "encoding": form.encoding,
+        "nullstr": list(form.null_values),
+        "quote": '"',
+        "escape": '"',
+    }
+    settings = ", ".join(f"{key} = ?" for key in options)
+    return f"read_csv(?, store_rejects = true, auto_detect = false, {settings})", [
+        literal_path(path),
+        *options.values(),
+    ]
+
+
+def _header(path: Path, form: FileFormat) -> list[str]:
+    encoding = "utf-8-sig" if form.encoding.lower() in ("utf-8", "utf8") else form.encoding
+    with path.open(encoding=encoding, newline="") as file:
+        names = next(csv.reader(file, delimiter=form.delimiter), [])
+    if not names:
+        raise UnreadableFile("it is empty, without even a header")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UnreadableFile(f"its header names {', '.join(repeated)} more than once")
+    return names

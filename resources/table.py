@@ -1,0 +1,80 @@
+"""What a table promises: columns with types and meaning, key, partitions, invariants. Not where it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.types as ir
+
+PersonalData = Literal["none", "pseudonymous", "quasi", "direct"]
+
+MONEY = "decimal(18, 4)"
+INSTANT = "timestamp(6)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A declared column.
+
+    ``type`` is an Ibis type name; instants are ``timestamp(6)`` in UTC, money ``decimal(18, 4)``.
+    ``personal`` says whether a value points at a person: ``direct`` (name, email), ``quasi`` (age,
+    postcode), ``pseudonymous`` (a customer key). Previews show only columns that are ``none``.
+    """
+
+    name: str
+    type: str
+    description: str = ""
+    nullable: bool = True
+    personal: PersonalData = "none"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """What must hold for every row before anyone may read it: ``violates`` marks the rows that break it."""
+
+    name: str
+    description: str
+    violates: Callable[[ibis.Table], ir.BooleanValue]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """The declared schema of one Iceberg table.
+
+    ``partition_by`` columns are identity partitions; ``key`` is unique among the rows of a partition.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        for column in (*self.key, *self.partition_by):
+            if column not in names:
+                raise ValueError(f"table {self.name}: column {column} is not declared; declared are {names}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in declared order."""
+        return tuple(column.name for column in self.columns)
+
+    def schema(self) -> ibis.Schema:
+        """The declared types as an Ibis schema. All nullable: unions ask for equal types on both sides."""
+        import ibis
+
+        return ibis.schema({column.name: column.type for column in self.columns})
+
+    def empty(self) -> ibis.Table:
+        """A table with the declared schema and no rows: what a table that was never built reads as."""
+        import ibis
+
+        return ibis.memtable([], schema=self.schema())
