@@ -1,0 +1,146 @@
+"""The out-of-time protocol: a model is judged on a snapshot whose future it could not have known."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml import evaluation
+from ml.evaluation import Interval
+
+
+class ProbabilityModel(Protocol):
+    """A fitted model that picks its own features from the frame by name."""
+
+    def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """P(0), P(1) per row, shape (n, 2)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a model did on one test snapshot, or on all of them pooled (snapshot_date None).
+
+    Intervals are 95 % by customer. `lift` is the model's AUC minus the baseline's on the same customers.
+    """
+
+    snapshot_date: date | None
+    n: int
+    positives: int
+    base_rate: float
+    auc: Interval
+    log_loss: Interval
+    ece: Interval
+    baseline_auc: Interval
+    lift: Interval
+
+
+@dataclass(frozen=True)
+class OutOfTime:
+    """Figures per test snapshot in order and pooled, and the predictions behind them.
+
+    `predictions` has columns snapshot_date, customer_id, label, probability, baseline.
+    """
+
+    snapshots: tuple[Figures, ...]
+    pooled: Figures
+    predictions: pd.DataFrame
+
+
+def training_snapshots(all_snapshots: Iterable[date], test_snapshot: date, horizon_days: int) -> list[date]:
+    """The distinct snapshots S, in order, whose label window [S, S + horizon) closed by `test_snapshot`.
+
+    Raises ValueError for a horizon below one day.
+    """
+    if horizon_days < 1:
+        raise ValueError(f"horizon_days must be at least 1, found {horizon_days}")
+    return [s for s in sorted(set(all_snapshots)) if s + timedelta(days=horizon_days) <= test_snapshot]
+
+
+def out_of_time(
+    frame: pd.DataFrame,
+    *,
+    test_snapshots: Sequence[date],
+    horizon_days: int,
+    fit: Callable[[pd.DataFrame], ProbabilityModel],
+    baseline: str,
+    seed: int = 0,
+    resamples: int = 500,
+) -> OutOfTime:
+    """Train anew for each test snapshot on what was known by then, and judge all predictions.
+
+    `frame` has one row per snapshot_date (datetime.date) and customer_id, a label of 0 and 1, and the
+    features; `baseline` names a column that is higher for a higher risk, the rule to beat. `fit` gets
+    the training rows. Raises ValueError when a column is missing, a row is there twice, a label or
+    baseline value is missing, or a test snapshot has no rows, no closed snapshot before it or a single class.
+    """
+    _check(frame, baseline)
+    if not test_snapshots:
+        raise ValueError("at least one test snapshot is needed")
+    parts = []
+    for test in sorted(set(test_snapshots)):
+        closed = training_snapshots(frame["snapshot_date"], test, horizon_days)
+        if not closed:
+            raise ValueError(
+                f"no snapshot has its {horizon_days}-day label closed by the test snapshot {test}; "
+                "test a later one or build earlier snapshots"
+            )
+        rows = frame[frame["snapshot_date"] == test]
+        if rows.empty:
+            raise ValueError(f"the frame has no rows for the test snapshot {test}")
+        model = fit(frame[frame["snapshot_date"].isin(closed)])
+        part = rows[["snapshot_date", "customer_id", "label"]].copy()
+        part["probability"] = model.predict_proba(rows)[:, 1]
+        part["baseline"] = rows[baseline].astype(float)
+        parts.append(part)
+    predictions = pd.concat(parts, ignore_index=True)
+    return OutOfTime(
+        snapshots=tuple(
+            _figures(part, part["snapshot_date"].iloc[0], seed=seed, resamples=resamples) for part in parts
+        ),
+        pooled=_figures(predictions, None, seed=seed, resamples=resamples),
+        predictions=predictions,
+    )
+
+
+def _figures(rows: pd.DataFrame, snapshot: date | None, *, seed: int, resamples: int) -> Figures:
+    y = rows["label"].to_numpy(dtype=float)
+    p, rule = rows["probability"].to_numpy(), rows["baseline"].to_numpy()
+    customers = rows["customer_id"].to_numpy()
+    if y.min() == y.max():
+        raise evaluation.SingleClassError(
+            f"test snapshot {snapshot or 'pool'} holds a single class ({y[0]:g} in all {len(y)} rows)"
+        )
+
+    def interval(metric: evaluation.Metric) -> Interval:
+        return evaluation.bootstrap(metric, y, p, customers, seed=seed, resamples=resamples)
+
+    return Figures(
+        snapshot_date=snapshot,
+        n=len(y),
+        positives=int(y.sum()),
+        base_rate=float(y.mean()),
+        auc=evaluation.auc_interval(y, p, customers, seed=seed, resamples=resamples),
+        log_loss=interval(evaluation.log_loss),
+        ece=interval(evaluation.expected_calibration_error),
+        baseline_auc=evaluation.auc_interval(y, rule, customers, seed=seed, resamples=resamples),
+        lift=evaluation.paired_auc_lift(y, p, rule, customers, seed=seed, resamples=resamples),
+    )
+
+
+def _check(frame: pd.DataFrame, baseline: str) -> None:
+    missing = [c for c in ("snapshot_date", "customer_id", "label", baseline) if c not in frame.columns]
+    if missing:
+        raise ValueError(f"the frame lacks column(s) {', '.join(missing)}")
+    for column in ("label", baseline):
+        unknown = int(frame[column].isna().sum())
+        if unknown:
+            raise ValueError(f"column {column!r} is missing in {unknown} rows; give closed snapshots only")
+    twice = frame.duplicated(["snapshot_date", "customer_id"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise ValueError(f"customer {row['customer_id']} is there twice on snapshot {row['snapshot_date']}")
