@@ -1,0 +1,1 @@
+"""Review pages: one self-contained HTML file each, made from plain figures."""
