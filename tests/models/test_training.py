@@ -1,0 +1,200 @@
+"""What models learn from and how they are judged: no label after the day asked for, and gates that say no."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import ibis
+import pandas as pd
+import pytest
+
+from cdap_assets.features.customer_features import CUSTOMER_FEATURES
+from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
+from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.gates import gates_tag
+from cdap_assets.models.scores import refuse_leak
+from cdap_assets.models.training import FEATURES, DataEnds, TooLittleHistory, lapse_frame, value_frame
+from ml.evaluation import Interval
+from ml.lifetime import ValueEvaluation, ValueFigures
+from ml.protocol import Figures, OutOfTime
+from resources.lakehouse import Lakehouse
+from resources.model_registry import ModelRegistry, ModelVersion
+from resources.settings import Settings
+
+FIRST = date(2023, 1, 1)
+
+
+def week(number: int) -> date:
+    return FIRST + timedelta(days=7 * number)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+    """24 weeks of features of ann and bob, with the labels that had closed by the 24th."""
+    lakehouse = Lakehouse(Settings(home=tmp_path_factory.mktemp("lake"), threads=1, memory_limit="1GB"))
+    features, lapses, values = [], [], []
+    for number in range(1, 25):
+        for customer in ("ann", "bob"):
+            key: dict[str, Any] = {"snapshot_date": week(number), "customer_id": customer}
+            plain = dict.fromkeys((name for name in CUSTOMER_FEATURES.names if name in FEATURES), number)
+            features.append({**plain, **key, "first_purchase": FIRST, "last_purchase": FIRST, "currency": "EUR"})
+            if week(number) + timedelta(days=LAPSE_HORIZON) <= week(24):
+                eligible = customer == "ann" or number % 5 > 0
+                lapses.append({**key, "eligible": eligible, "lapsed": number % 2 == 0 if eligible else None})
+            if week(number) + timedelta(days=VALUE_HORIZON) <= week(24):
+                values.append({**key, "purchase_days": 1, "net": number})
+    with lakehouse.session() as session:
+        for spec, rows in ((CUSTOMER_FEATURES, features), (LAPSE_LABELS, lapses), (VALUE_LABELS, values)):
+            known = {column.name: column for column in spec.columns}
+            full = [
+                {
+                    name: row.get(name, None if known[name].nullable else _filler(known[name].type))
+                    for name in spec.names
+                }
+                for row in rows
+            ]
+            expression = ibis.memtable(pd.DataFrame(full)).cast(dict(spec.schema().items()))
+            session.publish(spec, expression)
+    return lakehouse
+
+
+def _filler(kind: str) -> Any:
+    if kind.startswith("timestamp"):
+        return datetime(2023, 1, 1)
+    return {"date": FIRST, "string": "EUR", "boolean": False}.get(kind, 0)
+
+
+@pytest.mark.parametrize("as_of", [None, 24, 23, 22])
+def test_no_label_that_closed_after_the_day_asked_for_is_learned(lake: Lakehouse, as_of: int | None) -> None:
+    day = None if as_of is None else week(as_of)
+    with lake.session() as session:
+        frame = lapse_frame(session, day)
+    newest = max(frame.rows["snapshot_date"])
+    assert newest == frame.snapshots[-1] == week((as_of or 24) - LAPSE_HORIZON // 7)
+    assert newest + timedelta(days=LAPSE_HORIZON) <= week(as_of or 24)
+
+
+def test_a_row_holds_the_features_of_its_own_snapshot_and_only_of_customers_who_may_lapse(lake: Lakehouse) -> None:
+    with lake.session() as session:
+        frame = lapse_frame(session, None)
+        snapshot = session.snapshot_id(CUSTOMER_FEATURES.name)
+    for row in frame.rows.to_dict("records"):
+        number = (row["snapshot_date"] - FIRST).days // 7
+        assert {row[name] for name in FEATURES} == {number}
+        assert row["label"] == (number % 2 == 0)
+    assert frame.sources[CUSTOMER_FEATURES.name] == str(snapshot)
+    fifth = next(entry for entry in frame.card if entry[0] == week(10))
+    assert fifth[1:3] == (1, 1)
+    assert min(frame.snapshots) == FIRST + timedelta(days=ACTIVE_DAYS)
+
+
+def test_too_little_history_is_told_with_what_is_needed(lake: Lakehouse) -> None:
+    with lake.session() as session:
+        with pytest.raises(TooLittleHistory, match=r"lapse model needs 10 weekly snapshots.*28-day.*there are 4"):
+            lapse_frame(session, week(15))
+        with pytest.raises(TooLittleHistory, match=r"value model needs 1 weekly snapshots.*91-day.*there are 0"):
+            value_frame(session, week(18))
+
+
+def interval(value: float, low: float | None = None, high: float | None = None) -> Interval:
+    return Interval(value, value if low is None else low, value if high is None else high)
+
+
+def out_of_time(lift_low: float = 0.1, ece: float = 0.02, positives: int = 500) -> OutOfTime:
+    figures = Figures(
+        None,
+        2000,
+        positives,
+        0.2,
+        interval(0.8),
+        interval(0.4),
+        interval(ece),
+        interval(0.7),
+        interval(0.12, lift_low, 0.2),
+    )
+    return OutOfTime((figures,), figures, pd.DataFrame())
+
+
+@pytest.mark.parametrize(
+    ("told", "figures"),
+    [
+        ("passed", {}),
+        ("failed: beats_frequency", {"lift_low": 0.0}),
+        ("failed: calibrated", {"ece": 0.051}),
+        ("failed: enough_lapses", {"positives": 99}),
+        ("failed: beats_frequency, calibrated, enough_lapses", {"lift_low": -0.1, "ece": 0.3, "positives": 3}),
+    ],
+)
+def test_a_lapse_model_that_is_not_good_enough_is_told_by_gate(told: str, figures: dict[str, Any]) -> None:
+    assert gates_tag(lapse_model.gates(out_of_time(**figures))) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "mae", "bias"),
+    [
+        ("passed", 9.0, -25.0),
+        ("failed: beats_past_spend", 10.0, 0.0),
+        ("failed: unbiased", 9.0, -25.1),
+        ("failed: unbiased", 9.0, 26.0),
+    ],
+)
+def test_a_value_model_is_judged_by_its_error_and_its_bias_in_both_directions(
+    told: str, mae: float, bias: float
+) -> None:
+    def figures(mae: float, bias: float) -> ValueFigures:
+        return ValueFigures(mae=interval(mae), rmse=interval(1), bias_percent=interval(bias), gini=interval(0.5))
+
+    assert gates_tag(lifetime_value_model.gates(ValueEvaluation(100, figures(mae, bias), figures(10.0, 50.0)))) == told
+
+
+def version(name: str, closed: date) -> ModelVersion:
+    return ModelVersion(name, 1, ("champion",), "run", {}, {"labels_closed": closed.isoformat(), "gates": "passed"})
+
+
+def test_a_champion_does_not_score_a_snapshot_whose_future_it_knows() -> None:
+    champions = {
+        lapse_model.NAME: version(lapse_model.NAME, date(2023, 6, 4)),
+        lifetime_value_model.NAME: version(lifetime_value_model.NAME, date(2023, 6, 11)),
+    }
+    refuse_leak(champions, [date(2023, 6, 11), date(2023, 6, 18)])
+    with pytest.raises(dg.Failure, match="lifetime_value_model version 1 learned from days up to 2023-06-11") as caught:
+        refuse_leak(champions, [date(2023, 6, 18), date(2023, 6, 4)])
+    assert "after the snapshot 2023-06-04" in str(caught.value)
+    assert not caught.value.allow_retries
+    later = replace(champions[lapse_model.NAME], tags={"labels_closed": "2023-07-02"})
+    with pytest.raises(dg.Failure, match="lapse_model version 1 learned from days up to 2023-07-02"):
+        refuse_leak({**champions, lapse_model.NAME: later}, [date(2023, 6, 18)])
+
+
+def test_every_fourth_snapshot_is_learned_so_that_no_two_labels_of_a_customer_overlap() -> None:
+    rows = pd.DataFrame({"snapshot_date": [week(number) for number in range(60)]})
+    days = sorted(set(lapse_model.recent(rows)["snapshot_date"]))
+    assert days[-1] == week(59)
+    assert {(b - a).days for a, b in pairwise(days)} == {LAPSE_HORIZON}
+    assert len(days) == 8
+
+
+def test_a_wrong_as_of_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="yesterday"):
+        _ = lapse_model.TrainingConfig(as_of="yesterday").cutoff
+    assert lapse_model.TrainingConfig().cutoff is None
+
+
+def test_customers_too_few_to_learn_from_fail_the_step_once_with_the_reason(lake: Lakehouse) -> None:
+    resources = {
+        "lakehouse": lake,
+        "registry": ModelRegistry(lake.settings),
+        "clock": lambda: datetime(2023, 7, 1),
+        "data_ends": DataEnds(None),
+    }
+    result = dg.materialize([lapse_model.lapse_model], resources=resources, raise_on_error=False)
+    (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    failure = event.step_failure_data.user_failure_data
+    assert failure is not None
+    assert "cannot be trained on these customers" in (failure.description or "")
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
