@@ -1,0 +1,76 @@
+"""The job by which a named person approves or rejects a plan from Dagster instead of the command line."""
+
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field
+
+from cdap_assets.clock import Clock
+from cdap_assets.models.training import DataEnds
+from cdap_assets.retention.export import export
+from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
+from cdap_assets.retention.policy import PolicyError, read_policy
+from resources.lakehouse import Lakehouse
+from resources.model_registry import ModelRegistry
+
+
+class Verdict(Enum):
+    """What is decided of a plan."""
+
+    approve = "approve"
+    reject = "reject"
+
+
+class Decision(dg.Config):
+    """A person's decision about a plan."""
+
+    plan_id: str = Field(description="the plan, such as 2024-03-03-1; `cdap plan list` and the plan's page name it")
+    decision: Verdict = Field(description="approve: write its arms and activation files; reject: nothing is sent")
+    by: str = Field(description="the person who decides")
+    reason: str = Field("", description="why; a rejection needs one")
+    first: int | None = Field(None, description="approve only so many contacts, by value at stake per cost; empty: all")
+
+
+@dg.op(out=dg.Out(dg.Nothing), description="Decides about a plan, renews its page, and exports an approved one.")
+def decide(
+    context: dg.OpExecutionContext,
+    config: Decision,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    registry: dg.ResourceParam[ModelRegistry],
+    clock: dg.ResourceParam[Clock],
+    data_ends: dg.ResourceParam[DataEnds],
+) -> None:
+    """What `cdap plan approve` and `cdap plan reject` do. Raises ``dg.Failure`` with the reason of a refusal."""
+    from cdap_assets.retention.page import write_plan_page
+
+    settings, plan_id, by = lakehouse.settings, config.plan_id, config.by
+    try:
+        policy = read_policy(settings.retention_file)
+        with deciding(settings), lakehouse.session() as session:
+            if config.decision is Verdict.reject:
+                state = reject(session, plan_id, by=by, reason=config.reason, at=clock())
+            else:
+                state = approve(
+                    session,
+                    plan_id,
+                    by=by,
+                    at=clock(),
+                    first=config.first,
+                    note=config.reason,
+                    budget=policy.budget,
+                    max_contacts=policy.max_contacts,
+                )
+        context.log.info("plan %s is %s by %s", plan_id, state.state, by)
+        write_plan_page(lakehouse, registry, plan_id, policy, data_ends.day)
+        if config.decision is Verdict.approve:
+            with deciding(settings), lakehouse.session() as session:
+                written = export(session, settings, plan_id, by=by, at=clock())
+            context.log.info("%s rows in %s", written.rows, written.csv.parent)
+    except (PlanRefused, PolicyError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+@dg.job(description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.")
+def decide_plan() -> None:
+    """One decision."""
+    decide()

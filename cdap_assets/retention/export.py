@@ -1,0 +1,93 @@
+"""Activation files of an approved plan: CSV and Parquet for the sending tool, each export in the audit."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ibis
+
+from cdap_assets.identity.customer_xref import CUSTOMER_XREF
+from cdap_assets.retention.ledger import (
+    APPROVED,
+    PARTLY,
+    PlanRefused,
+    contacts_of,
+    plan_rows,
+    plan_states,
+    record_export,
+)
+from cdap_assets.snapshots import cutoff
+from resources.lakehouse import Session
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# a spreadsheet runs a cell that begins with one of these (OWASP, CSV injection)
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+COLUMNS = ["plan_id", "customer_id", "key_space", "customer_key", "channel", "reason_1", "reason_2", "reason_3"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """The files of one export and the rows in each."""
+
+    csv: Path
+    parquet: Path
+    rows: int
+
+
+def export(session: Session, settings: Settings, plan_id: str, *, by: str, at: datetime) -> Export:
+    """Write the approved contacts of a plan, one row per customer key, and note it in the audit.
+
+    The files appear together or not at all. Raises :class:`PlanRefused` for a plan that is not approved.
+    """
+    state = plan_states(session).get(plan_id)
+    if state is None:
+        raise PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
+    if state.state not in (APPROVED, PARTLY):
+        raise PlanRefused(f"plan {plan_id} is {state.state}; only an approved plan is exported")
+    contacts = contacts_of(plan_rows(session, plan_id), state)
+    rows = _with_keys(session, contacts, cutoff(state.snapshot, settings.zone))
+    settings.exports.mkdir(parents=True, exist_ok=True)
+    partial = settings.exports / f".{plan_id}-{uuid.uuid4().hex}.partial"
+    partial.mkdir()
+    try:
+        rows.to_parquet(partial / f"{plan_id}.parquet", index=False)
+        neutral(rows).to_csv(partial / f"{plan_id}.csv", index=False, lineterminator="\r\n")
+        digest = hashlib.sha256((partial / f"{plan_id}.csv").read_bytes()).hexdigest()
+        folder = settings.exports / f"{plan_id}-{at:%Y%m%dT%H%M%S%f}"
+        # noted first: a note without files misleads nobody, files without a note are what an audit is against
+        record_export(session, plan_id, by=by, file=f"exports/{folder.name}/", sha256=digest, rows=len(rows), at=at)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Export(folder / f"{plan_id}.csv", folder / f"{plan_id}.parquet", len(rows))
+
+
+def _with_keys(session: Session, contacts: pd.DataFrame, at: datetime) -> pd.DataFrame:
+    """The contacts with the keys that they had at the plan's cut-off; a merge since then takes none away."""
+    xref = session.read(CUSTOMER_XREF)
+    chosen = ibis.memtable(contacts[["customer_id"]])
+    held = (xref.valid_from.isnull() | (xref.valid_from <= at)) & (xref.valid_to.isnull() | (xref.valid_to > at))
+    keys = xref.filter(held).semi_join(chosen, "customer_id")
+    frame = (
+        keys.select("customer_id", "key_space", "customer_key").order_by(["customer_id", "customer_key"]).to_pandas()
+    )
+    return contacts.merge(frame, on="customer_id", how="left")[COLUMNS]
+
+
+def neutral(rows: pd.DataFrame) -> pd.DataFrame:
+    """Text cells that a spreadsheet would take for a formula, with an apostrophe in front."""
+
+    def quoted(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+    return rows.map(quoted)
