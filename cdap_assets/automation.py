@@ -1,0 +1,237 @@
+"""What happens by itself: sensors, schedules, and the policy laid over every asset by one transform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from cdap_assets.contracts.contract import Contract
+from cdap_assets.lineage import Lineage
+from cdap_assets.models.champion import MODELS
+from cdap_assets.raw.deliveries import landed
+from cdap_assets.snapshots import WEEK, last_sunday
+from resources.settings import Settings
+
+RETRAIN_WEEKS = 4
+FIRST_TRAINING_WEEK = date(2024, 1, 7)  # any Sunday: weeks are counted from it
+FRESH_WITHIN = timedelta(days=8)  # a weekly rhythm and a day of grace
+TABLE_KINDS, MODEL_KINDS = {"iceberg", "duckdb"}, {"mlflow", "scikitlearn"}
+MODELS_GROUP_TABLES = {"customer_scores"}
+SWEEP_CRON = "0 5 * * *"
+
+
+def with_policy(
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], lineage: Lineage
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """Owners, kinds, automation and freshness for every asset, in one place."""
+
+    def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
+        group = spec.group_name or ""
+        is_model = group == "models" and spec.key.to_user_string() not in MODELS_GROUP_TABLES
+        changes: dict[str, Any] = {"kinds": MODEL_KINDS if is_model else TABLE_KINDS}
+        if not spec.owners:
+            changes["owners"] = ["team:data"] if group not in ("models", "retention") else ["team:retention"]
+        condition = condition_of(spec.key.to_user_string(), group)
+        if condition is not None:
+            changes["automation_condition"] = condition
+        if (
+            lineage.closed is None
+            and group in ("curated", "profiles")
+            and spec.key.to_user_string() != "customer_links"
+        ):
+            changes["freshness_policy"] = dg.FreshnessPolicy.time_window(fail_window=FRESH_WITHIN)
+        return spec.replace_attributes(**changes)
+
+    return list(dg.map_asset_specs(policy, assets))
+
+
+def condition_of(asset: str, group: str) -> dg.AutomationCondition[Any] | None:
+    """When an asset follows its inputs by itself.
+
+    Tables follow at once, and an input that was never built keeps none waiting: it reads as empty. Scores and
+    plans concern the latest snapshot only; a plan follows new scores alone, or every file that lands would
+    draft another beside one that a person has decided. Training, features and labels are scheduled.
+    """
+    eager = dg.AutomationCondition.eager()
+    if group in ("curated", "identity", "profiles") or asset == "campaign_outcomes":
+        return eager.without(~dg.AutomationCondition.any_deps_missing())
+    if asset == "customer_scores":
+        return eager
+    if asset == "retention_plan":
+        return eager.allow(dg.AssetSelection.assets("customer_scores"))
+    if asset == "sweep_lake":
+        return dg.AutomationCondition.on_cron(SWEEP_CRON)
+    return None
+
+
+def automation(
+    settings: Settings, lineage: Lineage, clock: Callable[[], datetime]
+) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+    """Schedules and sensors of an installation: all stopped unless ``CDAP_AUTOMATION`` is on."""
+    status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+    sensors = [
+        landing_sensor(settings, lineage, status),
+        champion_sensor(status),
+        failure_sensor(settings, clock, status),
+        dg.AutomationConditionSensorDefinition(
+            "automation_sensor",
+            target=dg.AssetSelection.all(),
+            default_status=status,
+            description="Has tables, scores and plans follow what they are made of.",
+        ),
+    ]
+    return [weekly_snapshots(settings, lineage), retraining(settings, lineage)], sensors
+
+
+def landing_sensor(settings: Settings, lineage: Lineage, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """Runs a source's raw asset when what lies in its landing folder has changed.
+
+    The cursor holds one digest per source, of names, sizes and modification times: it does not grow with the
+    number of files. Whether a file is new is for the ledger to say.
+    """
+
+    @dg.sensor(
+        name="landing_sensor",
+        target=dg.AssetSelection.groups("raw"),
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="Watches landing/<source>/ and takes what is delivered.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        seen: dict[str, str] = json.loads(context.cursor or "{}")
+        requests = []
+        for name, contract in sorted(lineage.contracts.items()):
+            digest = landing_digest(settings, contract)
+            if digest is not None and digest != seen.get(name):
+                key = dg.AssetKey(f"raw_{name}")
+                requests.append(dg.RunRequest(run_key=f"{name}-{digest}", asset_selection=[key]))
+                seen[name] = digest
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))
+
+    return sensor
+
+
+def landing_digest(settings: Settings, contract: Contract) -> str | None:
+    """A digest of the files in a landing folder, and of the contract version that reads them.
+
+    A mended contract takes what an earlier version refused. ``None`` for an empty folder.
+    """
+    import hashlib
+
+    lines = []
+    for path, _history in landed(settings, contract.name):
+        stat = path.stat()
+        lines.append(f"{path.relative_to(settings.landing)} {stat.st_size} {stat.st_mtime_ns}")
+    content = "\n".join([contract.version, *lines])
+    return hashlib.sha256(content.encode()).hexdigest()[:16] if lines else None
+
+
+def champion_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """Sees a champion made in MLflow or on the command line, and has the asset ``champion`` follow it."""
+
+    @dg.sensor(
+        name="champion_sensor",
+        target=dg.AssetSelection.assets("champion"),
+        minimum_interval_seconds=60,
+        default_status=status,
+        required_resource_keys={"registry"},
+        description="Follows the `champion` alias of the models in MLflow.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from cdap_assets.models.champion import serving
+
+        champions = serving(context.resources.registry)
+        if len(champions) < len(MODELS):
+            return dg.SkipReason("not every model has a champion yet")
+        now = ", ".join(f"{v.name}:{v.version}:{v.reviewed}" for v in champions.values())
+        if now == context.cursor:
+            return dg.SkipReason(f"still {now}")
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=now)], cursor=now)
+
+    return sensor
+
+
+def failure_sensor(
+    settings: Settings, clock: Callable[[], datetime], status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """Notes every failed run in `failures.jsonl` of the home, which `cdap status` shows."""
+
+    @dg.run_failure_sensor(
+        name="failure_sensor", default_status=status, description="Notes failed runs for `cdap status`."
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        entry = {
+            "at": clock().isoformat(timespec="seconds"),
+            "run_id": context.dagster_run.run_id,
+            "job": context.dagster_run.job_name,
+            "error": (context.failure_event.message or "").splitlines()[:1],
+        }
+        with (settings.home / "failures.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    return sensor
+
+
+def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """Whether schedules run by themselves in an installation."""
+    return dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
+
+
+def weekly_snapshots(settings: Settings, lineage: Lineage) -> dg.ScheduleDefinition:
+    """Each Sunday at six: features of the snapshot whose cut-off has just passed, and labels that closed."""
+
+    @dg.schedule(
+        name="weekly_snapshots",
+        job_name="build_snapshots",
+        cron_schedule="0 6 * * 0",
+        execution_timezone=settings.timezone,
+        default_status=schedule_status(settings),
+        description="Features of the new week's snapshot, and labels of those whose window has closed by it.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        from cdap_assets.features.labels import LAPSE_HORIZON, VALUE_HORIZON
+
+        today = context.scheduled_execution_time.astimezone(settings.zone).date()
+        if lineage.closed is not None and today > lineage.closed + WEEK:
+            yield dg.SkipReason(f"the data set is closed; it ends on {lineage.closed}")
+            return
+        newest = last_sunday(today)
+        wanted = {
+            "customer_features": newest,
+            "lapse_labels": newest - timedelta(days=LAPSE_HORIZON),
+            "value_labels": newest - timedelta(days=VALUE_HORIZON),
+        }
+        for asset, day in wanted.items():
+            if day >= settings.first_snapshot:
+                yield dg.RunRequest(
+                    run_key=f"{asset}-{day}", partition_key=day.isoformat(), asset_selection=[dg.AssetKey(asset)]
+                )
+
+    return schedule
+
+
+def retraining(settings: Settings, lineage: Lineage) -> dg.ScheduleDefinition:
+    """Every fourth Sunday at seven, after the week's labels."""
+
+    @dg.schedule(
+        name="retraining",
+        job_name="train_models",
+        cron_schedule="0 7 * * 0",
+        execution_timezone=settings.timezone,
+        default_status=schedule_status(settings),
+        description=f"Trains challengers every {RETRAIN_WEEKS * 7} days.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        today = context.scheduled_execution_time.astimezone(settings.zone).date()
+        if lineage.closed is not None and today > lineage.closed + RETRAIN_WEEKS * WEEK:
+            return dg.SkipReason(f"the data set is closed; it ends on {lineage.closed}")
+        week = (last_sunday(today) - FIRST_TRAINING_WEEK) // WEEK
+        if week % RETRAIN_WEEKS:
+            return dg.SkipReason(f"the next training is in {RETRAIN_WEEKS - week % RETRAIN_WEEKS} weeks")
+        return dg.RunRequest(run_key=f"training-{today}")
+
+    return schedule

@@ -1,0 +1,132 @@
+"""The `cdap` command: a thin face of the lineage. Heavy libraries are imported where a command needs them."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import typer
+
+from cdap_assets.clock import utc_now
+from cdap_assets.commands import deliveries, models, plans
+from cdap_assets.commands.home import console, fail, home_settings, told
+
+app = typer.Typer(
+    help="Customer Data Analytics Platform: from customer files to a reviewed retention plan.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(plans.app, name="plan")
+app.add_typer(models.app, name="models")
+app.add_typer(deliveries.app, name="deliveries")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
+
+
+@app.command()
+def init(
+    home: Path,
+    example: bool = typer.Option(False, "--example", help="with contracts and files of the example panel"),
+    timezone: str = typer.Option("UTC", help="whose midnight is the cut-off of a snapshot"),
+    first_snapshot: str = typer.Option("2020-01-05", help="first weekly snapshot, a Sunday; about when data begins"),
+) -> None:
+    """Make an installation: everything of it lives in HOME."""
+    from cdap_assets.installation import make_home
+
+    with told():
+        settings = make_home(home, example=example, timezone=timezone, first_snapshot=_date(first_snapshot))
+    console.print(f"made {settings.home}")
+    if not example:
+        console.print("next: write a contract (contracts/orders.yaml.example shows how), drop files into")
+        console.print(f"landing/<source>/, and run `CDAP_HOME={home} cdap run`")
+
+
+@app.command()
+def run(snapshot: str | None = typer.Option(None, help="a Sunday; default: the newest snapshot date")) -> None:
+    """The main job: from delivered files to a drafted retention plan."""
+    settings = home_settings()
+    from cdap_assets.commands.running import RunFailed
+    from cdap_assets.commands.running import run as run_stages
+    from cdap_assets.commands.status import plans_of, show_gaps, show_plans, show_run, status
+    from cdap_assets.lineage import read_lineage
+
+    lineage = read_lineage(settings)
+    for error in lineage.broken.values():
+        console.print(f"[red]contract left out:[/] {error}")
+    if not lineage.contracts:
+        raise fail(
+            f"there is no contract in {settings.contracts}; contracts/orders.yaml.example shows how to write one"
+        )
+    with told():
+        try:
+            done = run_stages(settings, utc_now, _date(snapshot) if snapshot else None)
+        except RunFailed as error:
+            raise fail(str(error)) from error
+        found = status(settings)
+    if done.stages:
+        show_run(found, lineage, done.snapshot)
+        console.print(f"\ndone in {done.seconds:.0f} s")
+    else:
+        console.print(f"nothing is new: everything is up to date for {done.snapshot} ({done.seconds:.1f} s)")
+        show_plans(plans_of(found, done.snapshot))
+        show_gaps(found, lineage, done.snapshot)
+    console.print(
+        "look further: [bold]cdap ui[/]  [bold]cdap status[/]  [bold]cdap plan list[/]  [bold]cdap models list[/]"
+    )
+
+
+@app.command()
+def ui() -> None:
+    """Dagster, MLflow and the review pages, on loopback."""
+    settings = home_settings()
+    from cdap_assets.commands.serving import serve
+
+    with told():
+        serve(settings)
+
+
+@app.command()
+def status(as_json: bool = typer.Option(False, "--json")) -> None:
+    """Home, tables, deliveries, models, plans."""
+    settings = home_settings()
+    from cdap_assets.commands.status import show_status
+    from cdap_assets.commands.status import status as find
+
+    with told():
+        found = find(settings)
+    if as_json:
+        console.print_json(json.dumps(found))
+    else:
+        show_status(found)
+
+
+@app.command()
+def sql(query: str, as_csv: bool = typer.Option(False, "--csv")) -> None:
+    """Read the lake with a SQL query, such as "select segment, count(*) from customer_profile group by 1"."""
+    home_settings()
+    import cdap
+
+    with told():
+        frame = cdap.open().sql(query)
+    typer.echo(frame.to_csv(index=False) if as_csv else frame.to_string(index=False), nl=not as_csv)
+
+
+@app.command()
+def backfill(first: str = typer.Option(..., "--from"), last: str = typer.Option(..., "--to")) -> None:
+    """Build features and labels of a range of snapshots anew, after a contract fix or a history load."""
+    settings = home_settings()
+    from cdap_assets.commands.running import RunFailed
+    from cdap_assets.commands.running import backfill as build
+
+    with told():
+        try:
+            weeks = build(settings, utc_now, _date(first), _date(last))
+        except RunFailed as error:
+            raise fail(str(error)) from error
+    console.print(f"built {len(weeks)} snapshots, {weeks[0]} to {weeks[-1]}")

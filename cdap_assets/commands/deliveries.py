@@ -1,0 +1,60 @@
+"""`cdap deliveries`: what was delivered, taking a delivery back, reading one again."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from cdap_assets.clock import utc_now
+from cdap_assets.commands.home import console, home_settings, told
+from cdap_assets.contracts.contract import Contract
+from cdap_assets.lineage import read_lineage
+from cdap_assets.raw import deliveries
+from resources.lakehouse import Lakehouse, Session
+from resources.settings import Settings
+
+app = typer.Typer(help="Look at deliveries, take one back, read one again.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_deliveries(as_json: bool = typer.Option(False, "--json")) -> None:
+    """All deliveries with their newest state."""
+    from cdap_assets.commands.status import show_deliveries, status
+
+    with told():
+        rows = status(home_settings())["deliveries"]
+    if as_json:
+        console.print_json(json.dumps(rows))
+    else:
+        show_deliveries(rows)
+
+
+@app.command()
+def retract(delivery_id: str, by: str = typer.Option(..., "--by", help="the person who decides")) -> None:
+    """Take a delivery back: its rows count no more from now on. `cdap run` carries it on."""
+    settings = home_settings()
+    with told(), Lakehouse(settings).session() as session:
+        contract = _contract(settings, session, delivery_id)
+        entry = deliveries.retract(session, contract, delivery_id, by=by, at=utc_now())
+    console.print(f"{entry.delivery.path}: {entry.accepted:,} rows are withdrawn; `cdap run` carries it on")
+
+
+@app.command()
+def replay(delivery_id: str) -> None:
+    """Read a delivery again under the contract of today. `cdap run` carries it on."""
+    settings = home_settings()
+    with told(), Lakehouse(settings).session() as session:
+        contract = _contract(settings, session, delivery_id)
+        result = deliveries.replay(session, settings, contract, delivery_id, at=utc_now())
+    console.print(f"{result.accepted:,} of {result.rows:,} rows accepted, {result.quarantined:,} in quarantine")
+
+
+def _contract(settings: Settings, session: Session, delivery_id: str) -> Contract:
+    entry = deliveries.ledger(session).get(delivery_id)
+    if entry is None:
+        raise ValueError(f"delivery {delivery_id} is not in the ledger; see `cdap deliveries list`")
+    contracts = read_lineage(settings).contracts
+    if entry.delivery.source not in contracts:
+        raise ValueError(f"the contract of {entry.delivery.source} cannot be read; mend it first (`cdap status`)")
+    return contracts[entry.delivery.source]

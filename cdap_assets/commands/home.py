@@ -1,0 +1,74 @@
+"""What every command begins with: the home's settings, and errors told in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from resources.settings import Settings
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> typer.Exit:
+    """Tell an error and give the exit that the command ends with."""
+    errors.print("[bold red]error:[/]", end=" ")
+    errors.print(message, markup=False)
+    return typer.Exit(1)
+
+
+def home_settings() -> Settings:
+    """The settings of the home. Ends the command when there is no home or a setting cannot be used."""
+    try:
+        settings = Settings.load()
+    except ValidationError as error:
+        raise fail(_wrong_settings(error)) from error
+    if not (settings.home / "settings.env").exists():
+        raise fail(f"{settings.home} is no installation; make one with `cdap init {settings.home}` or set CDAP_HOME")
+    os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
+    os.environ["CDAP_HOME"] = str(settings.home)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would write over our own progress
+    return settings
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    """Each setting that cannot be used, with the reason."""
+    return "; ".join(f"CDAP_{str(e['loc'][-1]).upper()}: {e['msg']}" for e in error.errors())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Expected errors end the command with their message instead of a traceback."""
+    from sqlalchemy.exc import OperationalError
+
+    from cdap_assets.pipeline import NoSnapshot
+    from cdap_assets.retention.ledger import PlanRefused
+    from resources.lakehouse import LakehouseError
+    from resources.lock import Busy
+    from resources.model_registry import RegistryUnavailable, UnknownVersion
+
+    try:
+        yield
+    except ValidationError as error:
+        raise fail(_wrong_settings(error)) from error
+    except OperationalError as error:
+        raise fail(
+            f"a database of the home cannot be used: {error.orig}. Is the disk full, or the folder not writable?"
+        ) from error
+    except (
+        PlanRefused,
+        NoSnapshot,
+        LakehouseError,
+        RegistryUnavailable,
+        UnknownVersion,
+        Busy,
+        ValueError,
+        OSError,
+    ) as error:
+        raise fail(str(error)) from error

@@ -1,0 +1,157 @@
+"""`cdap plan`: look at plans, change drafts, and decide about them."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from cdap_assets.clock import utc_now
+from cdap_assets.commands.home import console, home_settings, told
+from cdap_assets.retention import ledger
+from cdap_assets.retention.export import export as write_export
+from cdap_assets.retention.policy import read_policy
+from resources.lakehouse import Lakehouse
+from resources.model_registry import ModelRegistry
+from resources.settings import Settings
+
+app = typer.Typer(help="Look at retention plans, change drafts, decide about them.", no_args_is_help=True)
+By = typer.Option(..., "--by", help="the person who decides")
+SHOWN = 20
+
+
+@app.command("list")
+def list_plans(as_json: bool = typer.Option(False, "--json")) -> None:
+    """All plans with their state."""
+    from cdap_assets.commands.status import show_plans, status
+
+    with told():
+        plans = status(home_settings())["plans"]
+    if as_json:
+        console.print_json(json.dumps(plans))
+    else:
+        show_plans(plans)
+
+
+@app.command()
+def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every contact, not the first 20")) -> None:
+    """Whom a plan contacts, and why."""
+    from rich.table import Table
+
+    settings = home_settings()
+    with told(), Lakehouse(settings).session() as session:
+        state = ledger.plan_states(session).get(plan_id)
+        if state is None:
+            raise ledger.PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
+        rows = ledger.plan_rows(session, plan_id)
+        contacts = ledger.contacts_of(rows, state)
+        console.print(f"plan [bold]{plan_id}[/]: {state.state} {f'by {state.by}' if not state.open else ''}")
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("customer", "lapse", "value at stake", "cost", "channel", "reasons"):
+            table.add_column(name)
+        shown = contacts if everyone else contacts.head(SHOWN)
+        for row in shown.to_dict("records"):
+            reasons = [row[f"reason_{n}"] for n in (1, 2, 3) if isinstance(row[f"reason_{n}"], str)]
+            stake, cost = f"{row['value_at_stake']:.2f}", f"{row['cost']:.2f}"
+            table.add_row(
+                row["customer_id"], f"{row['lapse_probability']:.0%}", stake, cost, row["channel"], "; ".join(reasons)
+            )
+        console.print(table)
+        if len(shown) < len(contacts):
+            console.print(f"and {len(contacts) - len(shown):,} more; --all shows them")
+    from cdap_assets.retention.page import page_name
+
+    console.print(f"page {settings.pages / page_name(plan_id)}")
+
+
+@app.command()
+def diff(plan_id: str, other: str = typer.Argument(..., help="the plan to compare with")) -> None:
+    """Who entered and left between two plans."""
+    from cdap_assets.retention.page import changed
+
+    with told(), Lakehouse(home_settings()).session() as session:
+        states = ledger.plan_states(session)
+        found = {}
+        for name in (plan_id, other):
+            rows = ledger.plan_rows(session, name)
+            found[name] = ledger.contacts_of(rows, states[name])
+        change = changed(states[other].snapshot, found[other], found[plan_id])
+    console.print(f"kept {change.kept:,}, entered {len(change.entered):,}, left {len(change.left):,}")
+    for sign, customers in (("+", change.entered), ("-", change.left)):
+        for customer in customers:
+            console.print(f"{sign} {customer}")
+
+
+@app.command()
+def edit(
+    plan_id: str,
+    drop: list[str] = typer.Option([], "--drop", help="customer id to take out; may be repeated"),
+    add: list[str] = typer.Option([], "--add", help="customer id to put in; may be repeated"),
+    reason: str = typer.Option(..., "--reason"),
+    by: str = By,
+) -> None:
+    """Take customers out of a draft or put some in, with a reason."""
+    settings = home_settings()
+    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+        state = ledger.edit(session, plan_id, drop=drop, add=add, by=by, reason=reason, at=utc_now())
+    console.print(f"plan {plan_id}: {len(state.dropped)} dropped, {len(state.added)} added so far")
+    _renew_page(settings, plan_id)
+
+
+@app.command()
+def approve(
+    plan_id: str,
+    by: str = By,
+    first: int | None = typer.Option(None, "--first", help="approve only so many, by value at stake per cost"),
+    note: str = typer.Option("", "--note"),
+    export: bool = typer.Option(True, help="write the activation files at once"),
+) -> None:
+    """Approve a plan, whole or in part, and write its activation files."""
+    settings = home_settings()
+    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+        policy = read_policy(settings.retention_file)
+        state = ledger.approve(
+            session,
+            plan_id,
+            by=by,
+            at=utc_now(),
+            first=first,
+            note=note,
+            budget=policy.budget,
+            max_contacts=policy.max_contacts,
+        )
+    console.print(f"plan {plan_id} is {state.state} by {by}: {state.approved_contacts:,} contacts")
+    _renew_page(settings, plan_id)
+    if export:
+        _export(settings, plan_id, by)
+
+
+@app.command()
+def reject(plan_id: str, by: str = By, reason: str = typer.Option(..., "--reason")) -> None:
+    """Reject a plan, with a reason."""
+    settings = home_settings()
+    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+        ledger.reject(session, plan_id, by=by, reason=reason, at=utc_now())
+    console.print(f"plan {plan_id} is rejected by {by}")
+    _renew_page(settings, plan_id)
+
+
+@app.command("export")
+def export_plan(plan_id: str, by: str = By) -> None:
+    """Write the activation files of an approved plan again."""
+    _export(home_settings(), plan_id, by)
+
+
+def _export(settings: Settings, plan_id: str, by: str) -> None:
+    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+        written = write_export(session, settings, plan_id, by=by, at=utc_now())
+    console.print(f"{written.rows:,} rows in {written.csv} and {written.parquet.name}")
+
+
+def _renew_page(settings: Settings, plan_id: str) -> None:
+    from cdap_assets.lineage import read_lineage
+    from cdap_assets.retention.page import write_plan_page
+
+    with told():
+        policy, ends = read_policy(settings.retention_file), read_lineage(settings).closed
+        write_plan_page(Lakehouse(settings), ModelRegistry(settings), plan_id, policy, ends)

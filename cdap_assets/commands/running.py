@@ -1,0 +1,208 @@
+"""`cdap run`: the main job in this process, stage by stage, with what happens shown as it happens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cdap_assets import pipeline
+from cdap_assets.commands.home import console
+from cdap_assets.lineage import Lineage, read_lineage
+from cdap_assets.pipeline import Stage, contiguous
+from resources.lakehouse import Lakehouse
+from resources.lock import Busy, exclusive
+from resources.model_registry import ModelRegistry
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    import dagster as dg
+
+POLL_SECONDS = 0.2
+
+
+class RunFailed(RuntimeError):
+    """A stage failed; the message is what the failing step said."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the main job did."""
+
+    snapshot: date
+    stages: tuple[Stage, ...]
+    seconds: float
+
+
+def run(settings: Settings, clock: Callable[[], datetime], asked: date | None) -> Outcome:
+    """Run what is left to do for a snapshot date, one stage after another.
+
+    Raises :class:`RunFailed` with the failing step's message, :class:`pipeline.NoSnapshot`, or ``ValueError``
+    when another run holds the home.
+    """
+    started = time.perf_counter()
+    lineage, lakehouse, registry = read_lineage(settings), Lakehouse(settings), ModelRegistry(settings)
+    target = pipeline.chosen_snapshot(settings, lineage, clock(), asked)
+    latest = pipeline.latest_snapshot(settings, lineage, clock())
+    done: list[Stage] = []
+    with holding(settings), ExitStack() as stack:
+        runner: Runner | None = None
+        for find in (
+            lambda: pipeline.lake_stage(settings, lineage, lakehouse),
+            lambda: pipeline.snapshot_stage(settings, lineage, lakehouse, target),
+            lambda: pipeline.training_stage(lakehouse, registry, target, latest),
+            lambda: pipeline.planning_stage(settings, lakehouse, registry, target),
+            lambda: pipeline.outcomes_stage(lineage, lakehouse),
+        ):
+            stage = find()
+            if stage is not None:
+                # Dagster is loaded only when there is something to run
+                runner = runner or stack.enter_context(_runner(settings, lineage, clock))
+                runner.execute(stage)
+                done.append(stage)
+    return Outcome(target, tuple(done), time.perf_counter() - started)
+
+
+@contextmanager
+def holding(settings: Settings) -> Iterator[None]:
+    """Hold the home for one run of the main job at a time. Raises ``ValueError`` that says who holds it."""
+    try:
+        with exclusive(settings.locks, "run", timeout=0):
+            yield
+    except Busy as error:
+        if error.name != "run":
+            raise
+        raise ValueError(f"{settings.home} is being run by {error.holder}; wait for it, or stop it") from error
+
+
+class Runner:
+    """Executes stages as Dagster runs in this process, recorded in the home's instance."""
+
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, broken: Iterable[str] = ()) -> None:
+        self.definitions = definitions
+        self.instance = instance
+        self.broken = {f"raw_{name}" for name in broken}
+
+    def execute(self, stage: Stage) -> None:
+        """Run a stage, showing each asset as it is done. Raises :class:`RunFailed`."""
+        console.print(f"[bold]{stage.title}[/]: {stage.why}")
+        ranges: list[tuple[date, date] | None] = list(contiguous(stage.partitions)) or [None]
+        for span in ranges:
+            self._execute(stage, span)
+
+    def _execute(self, stage: Stage, span: tuple[date, date] | None) -> None:
+        import dagster as dg
+        from sqlalchemy.exc import SQLAlchemyError
+
+        job = self.definitions.resolve_job_def(stage.job)
+        run_id = str(uuid.uuid4())
+        options: dict[str, Any] = {"run_id": run_id, "instance": self.instance, "raise_on_error": False}
+        assets = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+        if self.broken & assets:
+            # the asset that stands for a broken contract would only fail, and keep the rest from going on
+            options["asset_selection"] = [dg.AssetKey(name) for name in sorted(assets - self.broken)]
+        options["run_config"] = {**stage.config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if span is not None and span[0] == span[1]:
+            options["partition_key"] = span[0].isoformat()
+        elif span is not None:
+            begin, end = span
+            options["tags"] = {
+                "dagster/asset_partition_range_start": begin.isoformat(),
+                "dagster/asset_partition_range_end": end.isoformat(),
+            }
+        results: list[Any] = []
+        broke: list[Exception] = []
+
+        def work() -> None:
+            try:
+                results.append(job.execute_in_process(**options))
+            except (OSError, SQLAlchemyError, dg.DagsterError) as error:
+                broke.append(error)  # what Dagster cannot note as a failed step, such as a full disk
+
+        worker = threading.Thread(target=work, daemon=True)
+        steps = len(job.graph.nodes) - len(self.broken & assets)
+        with _progress() as progress:
+            task = progress.add_task("", total=steps, now="")
+            worker.start()
+            while worker.is_alive():
+                worker.join(POLL_SECONDS)
+                self._show(run_id, progress, task)
+            self._show(run_id, progress, task)
+        if broke:
+            raise RunFailed(f"{stage.title}: Dagster could not go on: {str(broke[0]).splitlines()[0]}") from broke[0]
+        if not results or not results[0].success:
+            raise RunFailed(self._failure(run_id))
+
+    def _show(self, run_id: str, progress: Progress, task: Any) -> None:
+        import dagster as dg
+
+        if not self.instance.has_run(run_id):
+            return
+        kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}
+        found = self.instance.get_records_for_run(run_id, of_type=kinds).records
+        events = [record.event_log_entry.dagster_event for record in found]
+        done = [e.step_key or "" for e in events if e and e.event_type == dg.DagsterEventType.STEP_SUCCESS]
+        begun = [e.step_key or "" for e in events if e and e.event_type == dg.DagsterEventType.STEP_START]
+        running = [key for key in begun if key not in done]
+        progress.update(task, completed=len(done), now=", ".join(running))
+
+    def _failure(self, run_id: str) -> str:
+        import dagster as dg
+
+        found = self.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+        for record in found:
+            event = record.event_log_entry.dagster_event
+            if event is not None:
+                failure = event.step_failure_data
+                told = failure.user_failure_data.description if failure.user_failure_data else None
+                error = failure.error
+                while error is not None and error.cause is not None:
+                    error = error.cause
+                return f"{event.step_key}: {told or (error.message.strip() if error else event.message)}"
+        return f"run {run_id} failed before its first step; see `cdap ui`"
+
+
+@contextmanager
+def _runner(settings: Settings, lineage: Lineage, clock: Callable[[], datetime]) -> Iterator[Runner]:
+    import dagster as dg
+
+    from cdap_assets.definitions import build_definitions
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with dg.DagsterInstance.get() as instance:
+        yield Runner(build_definitions(settings, clock=clock), instance, lineage.broken)
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[now]}"),
+        console=console,
+    )
+
+
+def backfill(settings: Settings, clock: Callable[[], datetime], first: date, last: date) -> list[date]:
+    """Build features and labels of every snapshot from ``first`` to ``last`` anew, in one pass."""
+    from cdap_assets.snapshots import weeks_between
+
+    lineage: Lineage = read_lineage(settings)
+    last = pipeline.chosen_snapshot(settings, lineage, clock(), last)
+    weeks = weeks_between(max(first, settings.first_snapshot), last)
+    if not weeks:
+        raise pipeline.NoSnapshot(f"there is no snapshot from {first} to {last}")
+    with holding(settings), _runner(settings, lineage, clock) as runner:
+        runner.execute(Stage("build_snapshots", "features", f"{len(weeks)} snapshots anew", tuple(weeks)))
+    return weeks

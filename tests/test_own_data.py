@@ -1,0 +1,94 @@
+"""A shop's own order log, by the very contract that docs/your-data.md shows, as far as its gates let it go."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import cdap as product
+from cdap_assets.installation import make_home
+from resources.settings import Settings
+from tests.conftest import Cdap
+
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
+GUIDE = Path(__file__).parents[1] / "docs" / "your-data.md"
+ORDERS = [line.split() for line in (Path(__file__).parent / "data" / "cdnow_sample.txt").read_text().splitlines()]
+
+
+def cdnow(home: Path) -> Settings:
+    """A home made as the guide says, with the order log as one csv file."""
+    settings = make_home(home, example=False, timezone="America/New_York", first_snapshot=date(1997, 1, 5))
+    [contract] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (settings.contracts / "orders.yaml").write_text(contract, encoding="utf-8")
+    (settings.landing / "orders").mkdir()
+    lines = [",".join([customer, day, discs, dollars]) for customer, _sample, day, discs, dollars in ORDERS]
+    (settings.landing / "orders" / "orders.csv").write_text("\n".join(["customer,date,cds,dollars", *lines, ""]))
+    return settings
+
+
+def test_an_order_log_without_order_numbers_products_or_campaigns_runs_through_to_plans(
+    tmp_path: Path, cdap: Cdap
+) -> None:
+    home = cdnow(tmp_path / "shop").home
+    run = cdap(home, "run", "--snapshot", "1998-03-29")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+    lake = product.open(home)
+
+    def value(query: str) -> str:
+        return str(lake.sql(query).iloc[0, 0])
+
+    assert value("select cast(sum(net) as decimal(18,2)) as net from order_lines") == str(
+        sum(Decimal(order[4]) for order in ORDERS)
+    )
+    customers_and_days = len({order[0] for order in ORDERS}), len({(order[0], order[2]) for order in ORDERS})
+    assert value("select count(*) as n from customer_profile") == str(customers_and_days[0])
+    # midnight of the shop's zone stays on its own day
+    assert value("select count(*) as n from customer_days") == str(customers_and_days[1])
+    assert value("select cast(max(local_date) as varchar) as day from customer_days") == "1998-06-30"
+
+    found = json.loads(cdap(home, "status", "--json").stdout)
+    rows = {table["name"]: table["rows"] for table in found["tables"]}
+    assert rows["customer_segments"] == customers_and_days[0]
+    models = {model["name"]: model for model in found["models"]}
+    assert models["lapse_model"]["kind"] == "frequency alone"
+    assert models["lapse_model"]["figures"]["auc_lift_low"] < 0
+    assert (
+        models["lifetime_value_model"]["figures"]["mae"]
+        < 0.7 * models["lifetime_value_model"]["figures"]["mae_past_spend"]
+    )
+    [plan] = found["plans"]
+    assert (plan["id"], plan["state"], plan["currency"]) == ("1998-03-29-1", "draft", "USD")
+    assert 100 <= plan["contacts"] <= 400
+    assert Decimal(plan["cost"]) <= 500 < Decimal(plan["value_at_stake"])
+
+    # a later version that fails its gate leaves the champion serving
+    newest = cdap(home, "run")
+    assert newest.returncode == 0, newest.stdout + newest.stderr
+    found = json.loads(cdap(home, "status", "--json").stdout)
+    versions = {(model["name"], model["version"]): model for model in found["models"]}
+    assert versions["lapse_model", 2]["gates"] == "failed: calibrated"
+    assert versions["lapse_model", 2]["aliases"] == ["challenger"]
+    assert versions["lapse_model", 1]["aliases"] == ["champion"]
+    assert [plan["id"] for plan in found["plans"]] == ["1998-03-29-1", "1998-06-28-1"]
+    refused = cdap(home, "models", "approve", "lapse_model", "2", "--by", "Ann")
+    assert refused.returncode == 1
+    assert "did not pass its gates" in " ".join(refused.stderr.split())
+
+
+def test_a_first_version_that_fails_its_gate_ends_the_run_with_the_reason(tmp_path: Path, cdap: Cdap) -> None:
+    home = cdnow(tmp_path / "shop").home
+    run = cdap(home, "run")
+    assert run.returncode == 0, run.stdout + run.stderr
+    told = " ".join(run.stdout.split())
+    assert "No plan for 1998-06-28: lapse_model v1 has gates failed: calibrated" in told
+    assert "nobody can approve it" in told
+    again = cdap(home, "run")
+    assert again.returncode == 0
+    assert "nothing is new" in again.stdout
+    assert "No plan for 1998-06-28" in again.stdout
