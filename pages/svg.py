@@ -5,42 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from math import isfinite
 
-MOST_VALUES = 104
-_BLUE, _ORANGE, _GREY = "#4a86c5", "#c8742f", "#8a8f94"  # read on Dagster's light and its dark ground
-
-
-def spark_bar(values: Sequence[float], *, title: str, width: int = 240, height: int = 36) -> str:
-    """A row of bars from a common zero line, negative values below it in another colour.
-
-    `values` are at most `MOST_VALUES` finite numbers, oldest first; `title` is read to those who cannot see.
-    An empty sequence draws the zero line alone. Raises ValueError for more values, or one that is not finite.
-    """
-    if len(values) > MOST_VALUES:
-        raise ValueError(f"spark_bar draws at most {MOST_VALUES} values, found {len(values)}: pass the last")
-    _require_finite("spark_bar", values)
-    # Division by the largest magnitude first: the span of two huge numbers would overflow.
-    largest = max((abs(value) for value in values), default=0.0) or 1.0
-    scaled = [value / largest for value in values]
-    top, bottom = max((0.0, *scaled)), min((0.0, *scaled))
-    unit = (height - 2) / ((top - bottom) or 1.0)
-    zero = 1 + top * unit
-    slot = width / max(1, len(values))
-    bar = max(0.6, slot * 0.75)
-
-    def path(above: bool) -> str:
-        return "".join(
-            f"M{_short(i * slot)} {_short(zero)}h{_short(bar)}v{_short(-v * unit)}h{_short(-bar)}z"
-            for i, v in enumerate(scaled)
-            if (v > 0) == above and v != 0
-        )
-
-    return _drawing(
-        title,
-        width,
-        height,
-        f'<path fill="{_BLUE}" d="{path(True)}"/><path fill="{_ORANGE}" d="{path(False)}"/>'
-        f'<path stroke="{_GREY}" d="M0 {_short(zero)}h{width}"/>',
-    )
+_BLUE, _GREY = "#4a86c5", "#8a8f94"  # read on Dagster's light and its dark ground
 
 
 def reliability_svg(bins: Sequence[tuple[float, float]], *, title: str, size: int = 120) -> str:
