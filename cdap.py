@@ -35,7 +35,7 @@ class Lake:
         from resources.lakehouse import Lakehouse
 
         self._specs = read_lineage(settings).specs
-        self._session = Lakehouse(settings).session()
+        self._session = Lakehouse(settings).in_process()
         self._tables: dict[str, ibis.Table] = {}
 
     @property
@@ -63,10 +63,10 @@ class Lake:
         import sqlglot
         from sqlglot import exp
 
-        from resources.engine import QueryFailed
+        from resources.engines.engine import IN_PROCESS, QueryFailed
 
         try:
-            statements = sqlglot.parse(query, dialect="duckdb")
+            statements = sqlglot.parse(query, dialect=IN_PROCESS)
         except sqlglot.errors.SqlglotError as error:
             raise QueryRefused(f"the query cannot be read: {_plain(error)}") from error
         tree = statements[0] if len(statements) == 1 else None
@@ -86,7 +86,7 @@ class Lake:
                     table.set("alias", exp.TableAlias(this=exp.to_identifier(name)))
                 table.set("this", exp.to_identifier(self.table(name).op().name))
         try:
-            return self._session.engine.query(tree.sql(dialect="duckdb"))
+            return self._session.engine.query(tree.sql(dialect=IN_PROCESS))
         except QueryFailed as error:
             raise QueryRefused(f"the query cannot be run: {_plain(error)}") from error
 

@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 from ibis import _
 
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.table import TableSpec
 
 NEWEST_MONTHS = 2

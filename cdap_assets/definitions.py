@@ -56,7 +56,7 @@ def _definitions(settings: Settings, clock: Clock) -> dg.Definitions:
     ]
     scheduled, sensors = automation(settings, lineage, clock)
     return dg.Definitions(
-        assets=with_policy(assets, lineage),
+        assets=with_policy(assets, lineage, settings.engine),
         asset_checks=table_checks(specs),
         jobs=[*jobs(), decide_plan],
         schedules=scheduled,

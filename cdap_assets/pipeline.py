@@ -20,8 +20,9 @@ from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES
 from cdap_assets.retention.policy import read_policy
 from cdap_assets.retention.tables import PLAN_EVENTS
 from cdap_assets.snapshots import WEEK, last_sunday, weeks_between
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
+from resources.session import Session
 from resources.settings import Settings
 
 RETRAIN_DAYS = 28
@@ -68,7 +69,7 @@ def chosen_snapshot(settings: Settings, lineage: Lineage, now: datetime, asked: 
 
 def lake_stage(settings: Settings, lineage: Lineage, lakehouse: Lakehouse) -> Stage | None:
     """Ingestion up to profiles, when a file has landed or a table is behind its inputs."""
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         files = {
             name: len(found)
             for name, contract in lineage.contracts.items()
@@ -85,7 +86,7 @@ def lake_stage(settings: Settings, lineage: Lineage, lakehouse: Lakehouse) -> St
 
 def snapshot_stage(settings: Settings, lineage: Lineage, lakehouse: Lakehouse, until: date) -> Stage | None:
     """Features of every snapshot up to ``until`` that lack them, and labels that have closed or moved."""
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         span = data_span(session, lineage)
         if span is None:
             return None
@@ -128,7 +129,7 @@ def features_anew(session: Session, lakehouse: Lakehouse) -> str | None:
 
 def training_stage(lakehouse: Lakehouse, registry: ModelRegistry, target: date, latest: date) -> Stage | None:
     """Training, when a model has no version that may score ``target``, or the newest one is 28 days behind."""
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         if not built_snapshots(session, LAPSE_LABELS.name):
             return None
     newest = {name: registry.versions(name) for name in MODELS}
@@ -162,7 +163,7 @@ def planning_stage(settings: Settings, lakehouse: Lakehouse, registry: ModelRegi
         return None
     versions = [champions[name].version for name in MODELS]
     reviewed = all(version.reviewed for version in champions.values())
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         if target not in built_snapshots(session, CUSTOMER_FEATURES.name):
             return None
         scored = session.read(CUSTOMER_SCORES, {"snapshot_date": [target]})
@@ -201,7 +202,7 @@ def _scored_before_features(session: Session, target: date) -> bool:
 def outcomes_stage(lineage: Lineage, lakehouse: Lakehouse) -> Stage | None:
     """Outcomes, when plans were decided or orders came since they were read."""
     asset = next(asset for asset in lineage.tables if asset.name == CAMPAIGN_OUTCOMES.name)
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         work = asset.work(session)
         decided = session.snapshot_id(PLAN_EVENTS.name) is not None
     return Stage("measure_outcomes", "outcomes", work.why) if work.needed and decided else None

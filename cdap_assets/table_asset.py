@@ -11,7 +11,8 @@ import dagster as dg
 
 from cdap_assets.snapshots import snapshot_rows
 from cdap_assets.table_metadata import publish_metadata
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.table import TableSpec
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 import ibis
 
@@ -15,6 +16,11 @@ def local_time(instant: datetime, zone: str) -> datetime:  # type: ignore[empty-
 @ibis.udf.scalar.builtin(name="cdap_utc_time")
 def utc_time(local: datetime, zone: str) -> datetime:  # type: ignore[empty-body]
     """The UTC instant of a wall clock in ``zone``; a doubled hour means its first, a skipped one moves on."""
+
+
+@ibis.udf.scalar.builtin(name="cdap_quotient", signature=(("decimal(38, 10)", "decimal(38, 10)"), "decimal(38, 10)"))
+def quotient(over: Decimal, under: Decimal) -> Decimal:  # type: ignore[empty-body]
+    """The quotient of two decimals(38, 10), to ten decimals, halves away from zero. ``under`` is not 0."""
 
 
 @ibis.udf.scalar.builtin(name="cdap_sha256")

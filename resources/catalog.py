@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from resources.errors import LakehouseError
 from resources.table import TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
     from pyiceberg.types import IcebergType
 
-NAMESPACE = "cdap"
+    from resources.settings import Settings
+
+Partition = tuple[Any, ...]
 PROPERTIES = {
     "commit.retry.num-retries": "20",
+    "commit.retry.max-wait-ms": "1000",  # else twenty conflicts in a row take half an hour to be told
     "write.metadata.previous-versions-max": "50",
     "write.metadata.delete-after-commit.enabled": "false",  # the sweep deletes, never a commit
 }
 PERSONAL_METRICS = "none"  # min and max of personal columns would outlive an erasure in manifests
 
 
-def sqlite_catalog(lake: Path) -> Catalog:
-    """The catalog of a local lake, made on first use. Waits up to 60 s for another process's commit."""
-    from pyiceberg.catalog.sql import SqlCatalog
+def open_catalog(settings: Settings) -> Catalog:
+    """The catalog that the settings choose, with our two databases in it: the tables', and that of staging.
 
-    lake.mkdir(parents=True, exist_ok=True)
-    catalog = SqlCatalog(
-        "cdap",
-        uri=f"sqlite:///{lake / 'catalog.db'}?timeout=60",
-        warehouse=file_uri(lake),
-        init_catalog_tables="true",
-    )
-    catalog.create_namespace_if_not_exists(NAMESPACE)
+    A SQLite catalog is made on first use and waits up to 60 s for another process's commit.
+    """
+    told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint}
+    store = {key: value for key, value in told.items() if value}
+    catalog: Catalog
+    match settings.catalog:
+        case "sqlite":
+            from pyiceberg.catalog.sql import SqlCatalog
+
+            settings.lake.mkdir(parents=True, exist_ok=True)
+            catalog = SqlCatalog(
+                "cdap",
+                uri=f"sqlite:///{settings.lake / 'catalog.db'}?timeout=60",
+                warehouse=settings.root("lake"),
+                init_catalog_tables="true",
+            )
+            catalog.create_namespace_if_not_exists(settings.database)
+            return catalog
+        case "glue":
+            from pyiceberg.catalog.glue import GlueCatalog
+
+            from resources.aws import client
+
+            catalog = GlueCatalog("cdap", client("glue", settings), warehouse=settings.root("lake"), **store)
+        case "rest":
+            from pyiceberg.catalog.rest import RestCatalog
+
+            told = {
+                "warehouse": settings.catalog_warehouse,
+                "credential": settings.catalog_credential.get_secret_value(),
+            }
+            known = {key: value for key, value in told.items() if value}
+            catalog = RestCatalog("cdap", uri=settings.catalog_uri, **known, **store)
+    for database in (settings.database, staging_database(settings)):
+        # asked before made: a role that may not create databases works where they exist
+        if not catalog.namespace_exists(database):
+            catalog.create_namespace_if_not_exists(database)
     return catalog
+
+
+def staging_database(settings: Settings) -> str:
+    """The database of tables that nobody but one running publish knows."""
+    return f"{settings.database}_staging"
 
 
 def iceberg_schema(spec: TableSpec) -> Schema:
@@ -92,13 +129,14 @@ def partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
     )
 
 
+def personal_columns(spec: TableSpec) -> list[str]:
+    """Columns whose values must not stand in table metadata, where they would outlive an erasure."""
+    return [c.name for c in spec.columns if c.personal != "none" and c.name not in spec.partition_by]
+
+
 def personal_properties(spec: TableSpec) -> dict[str, str]:
     """Properties that keep the values of personal columns out of table metadata."""
-    return {
-        f"write.metadata.metrics.column.{column.name}": PERSONAL_METRICS
-        for column in spec.columns
-        if column.personal != "none" and column.name not in spec.partition_by
-    }
+    return {f"write.metadata.metrics.column.{name}": PERSONAL_METRICS for name in personal_columns(spec)}
 
 
 def ancestors(table: Table, snapshot: Snapshot | None) -> Iterator[Snapshot]:
@@ -142,11 +180,51 @@ def partition_of(table: Table, record: Any) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def file_uri(path: Path) -> str:
-    """The location of a local file as Iceberg writes it: not percent-encoded, as pyiceberg does not decode."""
-    return f"file://{path}"
+def planned_files(
+    table: Table,
+    snapshot_id: int,
+    only: Mapping[str, Sequence[Any]] | None = None,
+    between: Mapping[str, tuple[Any, Any]] | None = None,
+) -> list[DataFile]:
+    """The data files of a snapshot, pruned by partition values and column bounds."""
+    from pyiceberg.expressions import (
+        AlwaysTrue,
+        And,
+        BooleanExpression,
+        GreaterThanOrEqual,
+        In,
+        IsNull,
+        LessThanOrEqual,
+        Or,
+    )
+
+    row_filter: BooleanExpression = AlwaysTrue()
+    for column, (low, high) in (between or {}).items():
+        row_filter = And(row_filter, GreaterThanOrEqual(column, low), LessThanOrEqual(column, high))
+    for column, values in (only or {}).items():
+        known = [value for value in values if value is not None]
+        condition: BooleanExpression = In(column, known) if known else IsNull(column)
+        if known and len(known) < len(values):
+            condition = Or(condition, IsNull(column))
+        if not values:
+            return []
+        row_filter = And(row_filter, condition)
+    planned = list(table.scan(row_filter=row_filter, snapshot_id=snapshot_id).plan_files())
+    if any(task.delete_files for task in planned):
+        raise LakehouseError(f"table {table.name()[-1]} has row-level deletes; compact it before reading")
+    return [task.file for task in planned]
 
 
-def local_path(uri: str) -> str:
-    """The file system path of a ``file:`` location."""
-    return uri.removeprefix("file://")
+def references(table: Table) -> set[str]:
+    """Every file that the table's metadata names: its own versions, manifests, data and delete files."""
+    metadata = table.metadata
+    found = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    found |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
+    manifests: dict[str, ManifestFile] = {}
+    for snapshot in metadata.snapshots:
+        found.add(snapshot.manifest_list)
+        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
+    for path, manifest in manifests.items():
+        found.add(path)
+        found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return found

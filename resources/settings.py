@@ -1,24 +1,62 @@
-"""The settings of one installation: `CDAP_` variables over the home's own `settings.env`, read once."""
+"""The settings of one installation: `CDAP_` variables over the home's own `settings.env`, read once.
+
+``target`` picks catalog, storage and engine together; each can be named alone for another set:
+
+| target | catalog | storage    | engine |
+|--------|---------|------------|--------|
+| local  | sqlite  | the home   | duckdb |
+| aws    | glue    | S3         | athena |
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Catalog = Literal["sqlite", "glue", "rest"]
+Engine = Literal["duckdb", "athena", "trino"]
+BY_TARGET: dict[str, tuple[Catalog, Engine]] = {"local": ("sqlite", "duckdb"), "aws": ("glue", "athena")}
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used together, and which one to write."""
 
 
 class Settings(BaseSettings):
-    """Where an installation lives and how it counts days. Everything of it is under ``home``."""
+    """Where an installation lives and how it counts days.
+
+    What a person writes (contracts, retention.yaml) is under ``home``; tables, deliveries and exports are
+    there as well, or under ``warehouse`` when that is set.
+    """
 
     model_config = SettingsConfigDict(env_prefix="CDAP_", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".cdap"), description="contracts, retention.yaml, landing, lake, MLflow, exports")
-    target: Literal["local"] = Field("local", description="local: SQLite catalog, local files, DuckDB")
+    target: Literal["local", "aws"] = Field("local", description="local: this machine; aws: Glue, S3 and Athena")
+    catalog: Catalog = Field("sqlite", description="where tables are listed: sqlite, glue or rest (any Iceberg REST)")
+    engine: Engine = Field("duckdb", description="what computes tables: duckdb in this process, athena or trino")
+    warehouse: str = Field("", description="s3://bucket/prefix of tables, deliveries and exports; empty: the home")
+    database: str = Field("cdap", pattern=r"^[a-z][a-z0-9_]{0,60}$", description="the catalog's database of our tables")
+    region: str = Field("", validation_alias=AliasChoices("CDAP_REGION", "AWS_REGION", "AWS_DEFAULT_REGION", "region"))
+    s3_endpoint: str = Field(
+        "", validation_alias=AliasChoices("CDAP_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "s3_endpoint")
+    )
+    athena_workgroup: str = Field("", description="the workgroup that queries run in and that limits their scans")
+    catalog_uri: str = Field("", description="address of an Iceberg REST catalog")
+    catalog_warehouse: str = Field("", description="the REST catalog's own name of the warehouse, where it has several")
+    catalog_credential: SecretStr = Field(SecretStr(""), description="client:secret for the REST catalog")
+    trino_uri: str = Field("", description="https://user@host:port/catalog of a Trino; its password apart")
+    trino_password: SecretStr = Field(SecretStr(""), description="of the user in trino_uri")
+    query_budget_gb: float = Field(100, gt=0, description="GB (10^9 bytes) that one query may scan")
+    run_budget_gb: float = Field(1000, gt=0, description="GB (10^9 bytes) that one run may scan")
+    landing_queue: str = Field("", description="URL of the SQS queue that S3 tells of new objects; empty: list instead")
     timezone: str = Field("UTC", description="the zone whose midnight is the cut-off of a snapshot date")
     first_snapshot: date = Field(date(2020, 1, 5), description="the first weekly snapshot date; a Sunday")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="of the local engine")
@@ -28,6 +66,38 @@ class Settings(BaseSettings):
     pages_port: int = Field(3001, description="where `cdap ui` serves review pages, on loopback")
     mlflow_uri: str = Field("", description="an MLflow server; empty: the home's own store")
     automation: bool = Field(False, description="whether sensors and schedules run once Dagster's daemon does")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_target(cls, values: dict[str, Any]) -> dict[str, Any]:
+        catalog, engine = BY_TARGET.get(values.get("target", "local"), BY_TARGET["local"])
+        return {"catalog": catalog, "engine": engine, **{key: value for key, value in values.items() if value != ""}}
+
+    @model_validator(mode="after")
+    def _one_usable_set(self) -> Self:
+        """Say at once what is missing; a run that ends in its third query has cost time and money."""
+        on_aws = self.catalog == "glue" or self.engine == "athena"
+        missing = {
+            "CDAP_WAREHOUSE (s3://bucket/prefix)": self.shared and not self.warehouse,
+            "CDAP_REGION (such as eu-central-1)": on_aws and not self.region,
+            "CDAP_ATHENA_WORKGROUP": self.engine == "athena" and not self.athena_workgroup,
+            "CDAP_CATALOG_URI (of an Iceberg REST catalog)": self.catalog == "rest" and not self.catalog_uri,
+            "CDAP_TRINO_URI (https://user@host:port/catalog)": self.engine == "trino" and not self.trino_uri,
+        }
+        wanted = [name for name, is_missing in missing.items() if is_missing]
+        if wanted:
+            raise ValueError(f"catalog {self.catalog} with engine {self.engine} also needs {', '.join(wanted)}")
+        if self.engine == "athena" and self.catalog != "glue":
+            raise ValueError(f"Athena reads the Glue catalog only, not {self.catalog}; set CDAP_CATALOG=glue")
+        if self.engine == "trino" and self.catalog == "sqlite":
+            raise ValueError("Trino cannot read a SQLite catalog; set CDAP_CATALOG=glue or rest")
+        if self.catalog == "sqlite" and self.warehouse:
+            raise ValueError("a SQLite catalog is for tables in the home; unset CDAP_WAREHOUSE, or set CDAP_CATALOG")
+        if self.landing_queue and not self.warehouse:
+            raise ValueError("a landing queue tells of objects on S3; set CDAP_WAREHOUSE, or unset CDAP_LANDING_QUEUE")
+        if self.warehouse and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*", self.warehouse):
+            raise ValueError(f"warehouse {self.warehouse!r} is no s3://bucket/prefix without a slash at its end")
+        return self
 
     @field_validator("timezone")
     @classmethod
@@ -64,6 +134,15 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The zone of snapshot dates."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines work on this installation, through a shared catalog and S3."""
+        return self.catalog != "sqlite"
+
+    def root(self, name: str) -> str:
+        """The address of a store: ``lake`` (tables), ``runs``, ``landing``, ``exports``, ``pages`` or ``locks``."""
+        return f"{self.warehouse}/{name}" if self.warehouse else f"file://{self.home / name}"
 
     @property
     def contracts(self) -> Path:

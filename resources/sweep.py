@@ -1,20 +1,19 @@
-"""The sweep: deletes files of tables that no retained metadata references, and pins of runs long over."""
+"""The sweep: deletes files that no retained metadata references, and what runs and publishes long over left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.catalog import local_path
+from resources.catalog import references, staging_database
 from resources.lock import exclusive
+from resources.object_store import FolderStore, ObjectStore, StoredObject
+from resources.scratch import FOLDER as SCRATCH
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import ManifestFile
-    from pyiceberg.table import Table
-
     from resources.lakehouse import Lakehouse
 
 WAIT = 600  # seconds for another sweep of the same home
@@ -33,60 +32,57 @@ def sweep(lakehouse: Lakehouse, *, older_than: datetime) -> Swept:
 
     ``older_than`` is the lease: it lies before the start of every run that may still be at work, for the
     staged files of a running publish are referenced by nothing yet. Only files in the folders of catalogued
-    tables and in the folder of pins are touched. Raises ``ValueError`` for a naive ``older_than`` and
+    tables, of runs and of scratch tables are touched; of a shadow or scratch table that a dead publish left,
+    the catalog's entry is dropped, never the table by an engine, which would take files of the real one along.
+    Raises ``ValueError`` for a naive ``older_than`` and
     :class:`~resources.lock.Busy` while another process sweeps.
     """
     if older_than.tzinfo is None:
         raise ValueError(f"older_than {older_than} has no time zone; give an aware datetime")
-    lease = older_than.timestamp()
     files = size = 0
-    with exclusive(lakehouse.settings.locks, "sweep", timeout=WAIT):
-        for path in _unreferenced(lakehouse, lease):
-            found = path.stat().st_size
-            path.unlink()
-            files, size = files + 1, size + found
+    with exclusive(lakehouse.settings, "sweep", timeout=WAIT):
+        _drop_staging(lakehouse, older_than)
+        old = [(lakehouse.store, found) for found in _unreferenced(lakehouse, older_than)]
+        old += [(lakehouse.runs, found) for found in _older(lakehouse.runs, "", older_than)]
+        for store, found in old:
+            if store.delete([found.key]):
+                files, size = files + 1, size + found.size
+        _clear_spill(lakehouse, older_than)
     return Swept(files, size)
 
 
-def _unreferenced(lakehouse: Lakehouse, lease: float) -> Iterator[Path]:
+def _clear_spill(lakehouse: Lakehouse, older_than: datetime) -> None:
+    """Delete what killed processes of this machine left of queries and of deliveries that they were reading."""
+    spill = FolderStore(lakehouse.settings.home / "spill")
+    spill.delete([found.key for found in spill.list() if found.modified < older_than])
+
+
+def _drop_staging(lakehouse: Lakehouse, older_than: datetime) -> None:
+    from pyiceberg.exceptions import NoSuchTableError
+
+    if not lakehouse.settings.shared:
+        return
+    for identifier in lakehouse.catalog.list_tables(staging_database(lakehouse.settings)):
+        # its own session may drop it meanwhile
+        with suppress(NoSuchTableError, FileNotFoundError):
+            table = lakehouse.catalog.load_table(identifier)
+            # not by the time in the metadata, which of a shadow is that of the table it stands for
+            key = lakehouse.store.key(table.metadata_location)
+            if all(found.modified < older_than for found in lakehouse.store.list(key)):
+                lakehouse.catalog.drop_table(identifier)
+
+
+def _unreferenced(lakehouse: Lakehouse, older_than: datetime) -> Iterator[StoredObject]:
     for name in lakehouse.names():
-        table = lakehouse.load(name)
-        if table is None:
-            continue
-        folder = Path(local_path(table.location()))
         # listed before the references are read: what is committed in between counts as referenced
-        old = list(_older(folder, lease))
+        old = list(_older(lakehouse.store, f"{name}/", older_than))
         table = lakehouse.load(name)
         if table is None or not old:
             continue
         kept = references(table)
-        yield from (path for path in old if path not in kept)
-        _remove_empty(folder / "data", lease)
-    yield from _older(lakehouse.settings.lake / "pins", lease)
+        yield from (found for found in old if lakehouse.store.location(found.key) not in kept)
+    yield from _older(lakehouse.store, f"{SCRATCH}/", older_than)
 
 
-def references(table: Table) -> set[Path]:
-    """Every file that the table's metadata names: its own versions, manifests, data and delete files."""
-    metadata = table.metadata
-    found = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
-    found |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
-    manifests: dict[str, ManifestFile] = {}
-    for snapshot in metadata.snapshots:
-        found.add(snapshot.manifest_list)
-        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
-    for path, manifest in manifests.items():
-        found.add(path)
-        found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
-    return {Path(local_path(location)) for location in found}
-
-
-def _older(folder: Path, lease: float) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < lease:
-            yield path
-
-
-def _remove_empty(folder: Path, lease: float) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path.stat().st_mtime < lease and not any(path.iterdir()):
-            path.rmdir()
+def _older(store: ObjectStore, prefix: str, older_than: datetime) -> Iterator[StoredObject]:
+    return (found for found in store.list(prefix) if found.modified < older_than)

@@ -73,6 +73,13 @@ class TableSpec:
 
         return ibis.schema({column.name: column.type for column in self.columns})
 
+    def partition_schema(self) -> ibis.Schema:
+        """The types of the partition columns, in their order."""
+        import ibis
+
+        types = self.schema()
+        return ibis.schema({name: types[name] for name in self.partition_by})
+
     def empty(self) -> ibis.Table:
         """A table with the declared schema and no rows: what a table that was never built reads as."""
         import ibis

@@ -24,7 +24,7 @@ from resources.settings import Settings
 def status(settings: Settings) -> dict[str, Any]:
     """Everything that `cdap status --json` prints."""
     lineage, lakehouse, registry = read_lineage(settings), Lakehouse(settings), ModelRegistry(settings)
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         deliveries = [
             {
                 "id": entry.delivery.id,

@@ -15,7 +15,7 @@ from cdap_assets.curated.entities import ENTITIES, Entity
 from cdap_assets.curated.versions import versions
 from cdap_assets.raw.tables import raw_table
 from cdap_assets.table_asset import TableAsset
-from resources.lakehouse import Session
+from resources.session import Session
 from resources.table import INSTANT
 
 Fills = tuple[tuple[Contract, Output], ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +24,9 @@ from cdap_assets.identity.customer_xref import (
     linked_keys,
     resolve,
 )
-from resources.engine import DuckDBEngine
+from resources.engines.engine import Engine
+from resources.lakehouse import Lakehouse
+from resources.settings import Settings
 from tests.rows import found, table
 
 SIDES = ("customer_traits", "contacts", "events", "touches", "responses", "subscriptions", "consents", "customer_links")
@@ -139,22 +140,23 @@ def test_components_join_chains_and_leave_strangers_alone() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    engine = DuckDBEngine(threads=1, memory_limit="1GB", spill=Path(tmp_path_factory.mktemp("spill")))
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    settings = Settings(home=tmp_path_factory.mktemp("home"), threads=1, memory_limit="1GB")
+    engine = Lakehouse(settings).in_process().engine
     yield engine
     engine.close()
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)] * 2))
-def test_the_engine_and_python_give_a_key_the_same_id(engine: DuckDBEngine, key: tuple[str, str]) -> None:
+def test_the_engine_and_python_give_a_key_the_same_id(engine: Engine, key: tuple[str, str]) -> None:
     rows = ibis.memtable([{"space": key[0], "key": key[1]}], schema={"space": "string", "key": "string"})
     [given_id] = engine.backend.to_pyarrow(rows.select(id=customer_id(rows.space, rows.key)))["id"].to_pylist()
     assert given_id == id_of(key)
     assert len(given_id) == 21
 
 
-def xref(engine: DuckDBEngine, keys: list[str], links: Links) -> Links:
+def xref(engine: Engine, keys: list[str], links: Links) -> Links:
     days = table(CUSTOMER_DAYS, *({"customer_key": key, "local_date": at(0).date()} for key in keys))
     sides = {name: table(ENTITIES[name].table) for name in SIDES}
     full = [{**row, "source": "shop", "method": "stated", "probability": 1.0} for row in links]
@@ -163,13 +165,13 @@ def xref(engine: DuckDBEngine, keys: list[str], links: Links) -> Links:
     return rows
 
 
-def test_a_key_that_was_never_linked_is_one_customer_from_the_start(engine: DuckDBEngine) -> None:
+def test_a_key_that_was_never_linked_is_one_customer_from_the_start(engine: Engine) -> None:
     rows = xref(engine, ["Zoë", "雪", "Zoë"], [])
     assert sorted(row["customer_id"] for row in rows) == sorted([id_of(("shop", "Zoë")), id_of(("shop", "雪"))])
     assert {(row["valid_from"], row["valid_to"]) for row in rows} == {(None, None)}
 
 
-def test_a_linked_key_stands_in_the_cross_reference_once_per_period_and_no_key_is_lost(engine: DuckDBEngine) -> None:
+def test_a_linked_key_stands_in_the_cross_reference_once_per_period_and_no_key_is_lost(engine: Engine) -> None:
     rows = xref(engine, ["a", "b"], [link("a", "x", 3)])
     assert {(row["key_space"], row["customer_key"]) for row in rows} == {("shop", "a"), ("shop", "b"), ("web", "x")}
     places = [(row["key_space"], row["customer_key"], row["valid_from"]) for row in rows]

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.builtins import local_time, parse_instant, parse_time, sha256, utc_time
-from resources.engine import DuckDBEngine
+from resources.engines.duckdb import DuckDBEngine
+from resources.settings import Settings
 
 ZONES = ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo", "UTC"]
 FIRST, LAST = datetime(1990, 1, 1), datetime(2030, 1, 1)
@@ -22,7 +23,7 @@ FIRST, LAST = datetime(1990, 1, 1), datetime(2030, 1, 1)
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    engine = DuckDBEngine(threads=1, memory_limit="500MB", spill=tmp_path_factory.mktemp("spill"))
+    engine = DuckDBEngine(Settings(home=tmp_path_factory.mktemp("spill"), threads=1, memory_limit="500MB"))
     yield engine
     engine.close()
 
@@ -118,6 +119,6 @@ def test_the_work_of_a_session_is_in_utc_wherever_the_machine_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    engine = DuckDBEngine(threads=1, memory_limit="500MB", spill=tmp_path)
+    engine = DuckDBEngine(Settings(home=tmp_path, threads=1, memory_limit="500MB"))
     assert engine.backend.con.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
     engine.close()

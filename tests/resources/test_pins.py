@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.lakehouse import Lakehouse, LakehouseError
+from resources.errors import LakehouseError
+from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.resources.visits import FIRST, SECOND, VISITS, now_reads, numbers, put, visits
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import ibis
 import pytest
 
-from resources.lakehouse import HomeMoved, InvariantViolated, Lakehouse, OutsidePartitions, StalePublish
+from resources.errors import HomeMoved, InvariantViolated, OutsidePartitions, StalePublish
+from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.table import Column, TableSpec
 from tests.resources.visits import (

@@ -26,13 +26,16 @@ def aged(*files: Path) -> None:
 
 
 def age_everything(lake: Lakehouse) -> None:
-    aged(*lake.settings.lake.rglob("*"))
+    aged(*lake.settings.lake.rglob("*"), *(lake.settings.home / "runs").rglob("*"))
 
 
 def killed_publish(lake: Lakehouse, run: str) -> list[Path]:
     """The files of a publish that was killed between writing and committing."""
     with lake.session() as session:
-        return session.engine.write(VISITS, visits((99, FIRST)), lake.settings.lake / "visits" / "data" / run)
+        table = lake.load("visits")
+        assert table is not None
+        staged = session.engine.stage(VISITS, visits((99, FIRST)), table, f"killed_{run}", run)
+        return [Path(file.file_path.removeprefix("file://")) for file in staged.files]
 
 
 def test_the_orphan_of_a_killed_run_goes_and_fresh_staged_files_stay(lake: Lakehouse) -> None:
@@ -109,10 +112,10 @@ def test_pins_of_runs_long_over_go_and_those_of_today_stay(lake: Lakehouse) -> N
     for run in ("old", "new"):
         with lake.session(run) as session:
             assert numbers(session) == [1]
-    pins = lake.settings.lake / "pins"
-    aged(*pins.glob("old*"))
+    runs = lake.settings.home / "runs"
+    aged(*(runs / "old").iterdir())
     sweep(lake, older_than=LEASE)
-    assert {path.stem for path in pins.iterdir()} == {"new"}
+    assert {path.name for path in runs.iterdir()} == {"new"}
 
 
 def test_a_lake_without_tables_has_nothing_to_sweep(lake: Lakehouse) -> None:
@@ -132,17 +135,17 @@ def test_every_file_of_a_lake_at_work_is_fresh_to_a_lease_of_an_hour(lake: Lakeh
 
 
 def test_a_held_lock_says_who_holds_it(open_lake: Callable[..., Lakehouse]) -> None:
-    locks = open_lake().settings.locks
+    settings = open_lake().settings
     with (
-        lock.exclusive(locks, "sweep", timeout=1),
+        lock.exclusive(settings, "sweep", timeout=1),
         pytest.raises(lock.Busy, match=f"sweep is being worked on by process {os.getpid()}.*Nothing was done"),
-        lock.exclusive(locks, "sweep", timeout=0.2),
+        lock.exclusive(settings, "sweep", timeout=0.2),
     ):
         pytest.fail("two held one lock")
-    with lock.exclusive(locks, "sweep", timeout=1):
-        assert FileLock(locks / "sweep.lock", timeout=0) is not None
+    with lock.exclusive(settings, "sweep", timeout=1):
+        assert FileLock(settings.locks / "sweep.lock", timeout=0) is not None
 
 
 def test_an_error_of_the_work_itself_is_no_busy_lock(open_lake: Callable[..., Lakehouse]) -> None:
-    with pytest.raises(TimeoutError, match="mine"), lock.exclusive(open_lake().settings.locks, "x", timeout=1):
+    with pytest.raises(TimeoutError, match="mine"), lock.exclusive(open_lake().settings, "x", timeout=1):
         raise TimeoutError("mine")

@@ -10,7 +10,8 @@ from typing import Any
 
 import ibis
 
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.table import MONEY, Column, Invariant, TableSpec
 
 FIRST, SECOND, THIRD = date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 3)

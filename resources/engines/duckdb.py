@@ -1,4 +1,4 @@
-"""The local engine: one in-memory DuckDB per session that reads and writes Parquet files, always in UTC."""
+"""DuckDB in this process: one in memory per session, over Parquet files of a folder or of S3, always in UTC."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import csv
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.engines.engine import Query, QueryFailed, Source, Staged, check_columns
+from resources.file_format import FileFormat, UnreadableFile
+from resources.object_store import ObjectStore, open_store
 from resources.table import Column, TableSpec
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import ibis
     import pandas as pd
     import pyarrow as pa
+    from pyiceberg.table import Table
+
+    from resources.settings import Settings
 
 _MACROS = (
     "CREATE MACRO cdap_local_time(instant, zone) AS timezone(zone, timezone('UTC', instant))",
@@ -26,6 +31,12 @@ _MACROS = (
     "CREATE MACRO cdap_utc_first(wall, zone) AS wall - cdap_offset(cdap_utc_last(wall, zone) - INTERVAL 3 HOUR, zone)",
     "CREATE MACRO cdap_utc_time(wall, zone) AS CASE WHEN cdap_local_time(cdap_utc_first(wall, zone), zone) = wall"
     " THEN cdap_utc_first(wall, zone) ELSE cdap_utc_last(wall, zone) END",
+    # DuckDB divides decimals as floats: here by the whole numbers that their digits make
+    "CREATE MACRO cdap_digits(number) AS CAST(replace(CAST(abs(number) AS VARCHAR), '.', '') AS HUGEINT)",
+    "CREATE MACRO cdap_tenths(over, under) AS CAST(over // under * 10_000_000_000"
+    " + (over % under * 10_000_000_000 + under // 2) // under AS DECIMAL(38, 0))",
+    "CREATE MACRO cdap_quotient(over, under) AS CAST(sign(over) * sign(under) AS DECIMAL(1, 0))"
+    " * cdap_tenths(cdap_digits(over), cdap_digits(under)) * CAST(0.0000000001 AS DECIMAL(11, 10))",
     "CREATE MACRO cdap_sha256(text) AS sha256(text)",
     "CREATE MACRO cdap_parse_time(text, form) AS CAST(try_strptime(text, form) AS TIMESTAMP)",
     "CREATE MACRO cdap_parse_instant(text) AS timezone('UTC', TRY_CAST(text AS TIMESTAMPTZ))",
@@ -33,27 +44,26 @@ _MACROS = (
 )
 
 
-@dataclass(frozen=True)
-class FileFormat:
-    """How a delivered file is written. ``columns`` names those of a CSV file without a header."""
-
-    type: str = "csv"
-    delimiter: str = ","
-    header: bool = True
-    encoding: str = "utf-8"
-    columns: tuple[str, ...] = ()
-    null_values: tuple[str, ...] = ("",)
-
-
 class DuckDBEngine:
-    """Computes Ibis expressions. Knows files, not tables: snapshots and commits are the lakehouse's."""
+    """Computes Ibis expressions over files: which ones a table has, and commits, are the lakehouse's."""
 
-    def __init__(self, *, threads: int, memory_limit: str, spill: Path) -> None:
+    queries: Sequence[Query] = ()  # nothing here is billed
+
+    def __init__(self, settings: Settings) -> None:
         import ibis
 
+        self.settings = settings
+        self.store: ObjectStore = open_store(settings.root("lake"), settings)
         self.backend = ibis.duckdb.connect(
-            ":memory:", threads=threads, memory_limit=memory_limit, temp_directory=str(spill)
+            ":memory:",
+            threads=settings.threads,
+            memory_limit=settings.memory_limit,
+            temp_directory=str(settings.home / "spill"),
         )
+        if settings.warehouse:
+            from resources.engines.object_files import object_files
+
+            self.backend.con.register_filesystem(object_files(settings))
         self.backend.raw_sql("SET TimeZone = 'UTC'")
         self.backend.raw_sql("SET preserve_insertion_order = false")
         self.backend.raw_sql("SET enable_progress_bar = false")
@@ -64,6 +74,10 @@ class DuckDBEngine:
         """Give the memory back."""
         self.backend.disconnect()
 
+    def read(self, spec: TableSpec, source: Source | None, name: str) -> ibis.Table:
+        """The rows of a pinned state of a table; none of one that was never built."""
+        return self.scan(spec, [file.file_path for file in source.files] if source else [], name)
+
     def scan(self, spec: TableSpec, files: Sequence[str], name: str) -> ibis.Table:
         """The rows of Parquet ``files`` in the declared schema; columns a file lacks read as null.
 
@@ -73,12 +87,10 @@ class DuckDBEngine:
 
         if not files:
             return self.backend.create_table(name, schema=spec.schema(), temp=True)
-        stored = self.backend.read_parquet(
-            [literal_path(file) for file in files],
-            table_name=f"{name}__files",
-            hive_partitioning=False,
-            union_by_name=True,
-        )
+        paths = [literal_path(file.removeprefix("file://")) for file in files]
+        # not through Ibis, which wants DuckDB's own S3 client
+        self.backend.con.read_parquet(paths, hive_partitioning=False, union_by_name=True).create_view(f"{name}__files")
+        stored = self.backend.table(f"{name}__files")
         columns = {
             column.name: (stored[column.name] if column.name in stored.columns else ibis.null(column.type)).cast(
                 column.type
@@ -87,32 +99,45 @@ class DuckDBEngine:
         }
         return self.backend.create_view(name, stored.select(**columns))
 
-    def write(self, spec: TableSpec, expression: ibis.Table, folder: Path) -> list[Path]:
-        """Write ``expression`` as Parquet in the declared schema, one file or more per partition.
+    def stage(self, spec: TableSpec, expression: ibis.Table, table: Table, name: str, run: str) -> Staged:
+        """Write ``expression`` into the folder of ``table``, where no reader sees it, as data files to commit.
 
         Raises :class:`ValueError` for missing columns; the engine's own error when a value does not fit.
         """
-        missing = [name for name in spec.names if name not in expression.columns]
-        if missing:
-            raise ValueError(f"table {spec.name}: the result lacks {missing}; it has {expression.columns}")
+        from pyiceberg.io.pyarrow import parquet_files_to_data_files
+
+        # a folder of its own for every publish, so that a failed one can be cleared whole
+        folder = f"{self.store.key(table.location())}/data/run-{run}/{uuid.uuid4().hex}"
+
+        def discard() -> None:
+            self.store.delete([found.key for found in self.store.list(f"{folder}/")])
+
+        try:
+            paths = self.write(spec, expression, self.store.location(folder))
+            files = list(parquet_files_to_data_files(table.io, table.metadata, iter(paths)))
+        except BaseException:
+            discard()
+            raise
+        return Staged(self.scan(spec, paths, name), files, discard)
+
+    def write(self, spec: TableSpec, expression: ibis.Table, folder: str) -> list[str]:
+        """Write ``expression`` as Parquet in the declared schema, one file or more per partition."""
+        check_columns(spec, expression)
         stage = f"stage_{uuid.uuid4().hex}"
         self.backend.create_view(stage, expression)
         relation = self.backend.con.table(stage).select(*(self._declared(column) for column in spec.columns))
-        folder.mkdir(parents=True, exist_ok=True)
+        local = folder.removeprefix("file://")
+        if not local.startswith("s3://"):
+            Path(local).mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"compression": "zstd"}
         if spec.partition_by:
-            path = folder / stage
-            relation.write_parquet(
-                str(path),
-                compression="zstd",
-                partition_by=list(spec.partition_by),
-                write_partition_columns=True,
-            )
+            options |= {"partition_by": list(spec.partition_by), "write_partition_columns": True}
+            target = f"{local}/{stage}"
         else:
-            path = folder / f"{stage}.parquet"
-            relation.write_parquet(str(path), compression="zstd")
-        if path.is_file():
-            return [path]
-        return sorted(path.rglob("*.parquet"))
+            target = f"{local}/{stage}.parquet"
+        relation.write_parquet(target, **options)
+        written = open_store(folder, self.settings)
+        return [written.location(found.key) for found in written.list(stage)]
 
     def _declared(self, column: Column) -> duckdb.Expression:
         # Ibis leaves a cast out where it believes the type is right already, and it is not always
@@ -204,14 +229,6 @@ class DuckDBEngine:
         )
         con.execute(f"DROP TABLE {name}_lines")
         return rejects
-
-
-class QueryFailed(ValueError):
-    """A statement that the engine cannot run."""
-
-
-class UnreadableFile(ValueError):
-    """A delivered file that is not of its declared format at all."""
 
 
 def literal_path(path: Path | str) -> str:

@@ -1,0 +1,136 @@
+"""The commit: staged files become a table's own, and those that they replace leave it, in one Iceberg snapshot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resources.catalog import Partition, ancestors, partition_of, planned_files
+from resources.errors import CommitUnknown, StalePublish
+from resources.lock import confirm
+from resources.table import TableSpec
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+    from resources.lakehouse import Lakehouse
+
+TRIES = 20
+WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter
+
+
+def evolved(lakehouse: Lakehouse, spec: TableSpec) -> Table:
+    """The table of a declaration, made or evolved to it, also when others commit to it meanwhile."""
+    from pyiceberg.exceptions import CommitFailedException
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    overtaken = retry_if_exception_type(CommitFailedException)
+    again = retry(retry=overtaken, stop=stop_after_attempt(TRIES), wait=wait_random_exponential(**WAITS), reraise=True)
+    return again(lakehouse.ensure)(spec)
+
+
+def commit(
+    lakehouse: Lakehouse,
+    spec: TableSpec,
+    staged: Sequence[DataFile],
+    replace: Mapping[str, Sequence[Any]] | None,
+    summary: Mapping[str, str],
+    *,
+    append: bool,
+) -> Snapshot:
+    """Make ``staged`` part of the table, in place of the partitions in ``replace`` (``None``: of all of it).
+
+    ``summary`` carries ``cdap.publish_id``, by which a commit is known whose answer was lost: it is looked for
+    before every further try, so that no try is made twice. Raises :class:`StalePublish`, pyiceberg's
+    ``CommitFailedException`` or ``ValidationException`` when others win every time, all with the table as it
+    was; :class:`CommitUnknown` when the catalog fails and cannot be asked what became of the commit.
+    """
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    mine = json.loads(summary["cdap.inputs"])
+
+    @retry(
+        # so an overwrite ends that another commit overtook: what it deletes is planned anew. Of conflicts that
+        # change nothing of the plan, pyiceberg itself has made all tries that the table's properties allow
+        retry=retry_if_exception_type(ValidationException),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(**WAITS),
+        reraise=True,
+    )
+    def attempt() -> Snapshot:
+        current = lakehouse.catalog.load_table((lakehouse.database, spec.name))
+        if done := _made_by(current, summary["cdap.publish_id"]):
+            return done
+        snapshot = current.current_snapshot()
+        if not append:
+            summary_now = recorded_summary(current)
+            _refuse_stale(spec.name, json.loads(summary_now["cdap.inputs"]) if summary_now else {}, mine)
+        gone: list[DataFile] = []
+        if snapshot is not None and not append:
+            planned = planned_files(current, snapshot.snapshot_id)
+            gone = [file for file in planned if _within(spec, partition_of(current, file.partition), replace)]
+        confirm()  # a process that lost its lock while it computed must not write what the lock guards
+        with current.transaction() as transaction:
+            producer = transaction.update_snapshot(dict(summary))
+            with producer.fast_append() if append else producer.overwrite() as update:
+                for file in gone:
+                    update.delete_data_file(file)
+                for file in staged:
+                    update.append_data_file(file)
+        committed = current.current_snapshot()
+        assert committed is not None
+        return committed
+
+    try:
+        return attempt()
+    except (StalePublish, CommitFailedException, ValidationException):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever the catalog's client raises, the commit may have happened
+        return _found_after(error, lakehouse, spec, summary["cdap.publish_id"])
+
+
+def _found_after(error: Exception, lakehouse: Lakehouse, spec: TableSpec, publish_id: str) -> Snapshot:
+    """The snapshot of a commit whose answer was lost; raises what its try raised when it did not happen."""
+    try:
+        done = _made_by(lakehouse.catalog.load_table((lakehouse.database, spec.name)), publish_id)
+    except Exception as again:  # noqa: BLE001  the same client, asked a second time
+        raise CommitUnknown(
+            f"table {spec.name}: the catalog failed in a commit ({type(error).__name__}) and does not answer "
+            f"({type(again).__name__}: {again}). The table is as before or as published, never between; run again."
+        ) from error
+    if done is None:
+        raise error
+    return done
+
+
+def _made_by(table: Table, publish_id: str) -> Snapshot | None:
+    for snapshot in ancestors(table, table.current_snapshot()):
+        if snapshot.summary and snapshot.summary.additional_properties.get("cdap.publish_id") == publish_id:
+            return snapshot
+    return None
+
+
+def _within(spec: TableSpec, partition: Partition, replace: Mapping[str, Sequence[Any]] | None) -> bool:
+    values = dict(zip(spec.partition_by, partition, strict=True))
+    return all(values[column] in wanted for column, wanted in (replace or {}).items())
+
+
+def recorded_summary(table: Table) -> Mapping[str, str] | None:
+    """The summary of the newest publish; a compaction since then records no inputs and is passed over."""
+    for snapshot in ancestors(table, table.current_snapshot()):
+        if snapshot.summary and "cdap.inputs" in snapshot.summary.additional_properties:
+            return snapshot.summary.additional_properties
+    return None
+
+
+def _refuse_stale(name: str, current: Mapping[str, Sequence[int]], mine: Mapping[str, Sequence[int]]) -> None:
+    newer = [source for source, pair in mine.items() if source in current and current[source][1] > pair[1]]
+    if newer:
+        raise StalePublish(
+            f"table {name}: another run has published it from newer {', '.join(sorted(newer))}; "
+            "nothing was replaced. Run again."
+        )
