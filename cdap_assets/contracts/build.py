@@ -20,10 +20,12 @@ from resources import builtins
 from resources.table import INSTANT
 
 _WIDEST = 38  # digits of the widest decimal on DuckDB, Trino and Iceberg
+_LONG = 18  # digits of the widest decimal of 64 bits
 _BEYOND_64_BITS = 19
 _QUOTIENT = dt.Decimal(_WIDEST, 10)
 _INT64 = 2**63
 _NUMBERS = ("whole number", "decimal", "float")
+_ORDERED = (*_NUMBERS, "text", "date", "instant")
 _COMPARE: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
     exp.EQ: lambda a, b: a == b,
     exp.NEQ: lambda a, b: a != b,
@@ -33,15 +35,32 @@ _COMPARE: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
     exp.GTE: lambda a, b: a >= b,
 }
 # Texts are matched before they are cast, for engines read '7.0' or '2017-1-1' differently.
-_WHOLE = r"^[+-]?[0-9]{1,18}$"
-_DECIMAL = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)$"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?$"
+_WHOLE = r"[+-]?[0-9]{1,18}"
+_DECIMAL = r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)"
+# no year 0000, which is no year of Python's, and no hour 24, which is the next day's to one engine alone
+_DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"
+_TIMESTAMP = _DATE + r" ([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?"
 
 
 def cast_exactly(value: ir.Value, to: dt.DataType | str) -> ir.Value:
     """A cast that is always written: Ibis drops one where it infers the type, and it infers decimals wrongly."""
     return ops.Cast(value, dt.dtype(to)).to_expr()
+
+
+def decimal_of_float(value: ir.Value, to: dt.Decimal) -> ir.Value:
+    """A float as a decimal, halves away from zero; beyond 18 digits as the engine has it."""
+    if to.precision > _LONG:
+        return cast_exactly(value, to)
+    # engines cast a float by its shortest digits or by its exact value: as a whole number it has only one
+    whole = (value.cast("float64") * 10.0**to.scale).round()
+    unit = ibis.literal(Decimal(1).scaleb(-to.scale), type=dt.Decimal(_BEYOND_64_BITS, to.scale))
+    return cast_exactly(cast_exactly(whole, dt.Decimal(_BEYOND_64_BITS, 0)) * unit, to)
+
+
+def rounded_float(value: ir.Value, digits: int) -> ir.Value:
+    """A float to ``digits`` decimals as :func:`decimal_of_float` has them; a large one has no more to lose."""
+    scaled = value.cast("float64") * 10.0**digits
+    return ibis.ifelse(scaled.abs() < 2.0**53, scaled.round().cast("float64") / 10.0**digits, value.cast("float64"))
 
 
 def kind_of(value: ir.Value) -> str:
@@ -163,7 +182,9 @@ class Builder:
 
     def build_mul(self, node: exp.Mul) -> ir.Value:
         left, right = self.of_kind(node.this, *_NUMBERS), self.of_kind(node.expression, *_NUMBERS)
-        if "decimal" not in (kind_of(left), kind_of(right)) or "float" in (kind_of(left), kind_of(right)):
+        if "float" in (kind_of(left), kind_of(right)):
+            return left.cast("float64") * right.cast("float64")
+        if kind_of(left) == kind_of(right) == "whole number":
             return left * right
         types = _decimal_type(left), _decimal_type(right)
         scale = types[0].scale + types[1].scale
@@ -177,10 +198,12 @@ class Builder:
         return cast_exactly(left * right, dt.Decimal(precision, scale))
 
     def build_div(self, node: exp.Div) -> ir.Value:
-        """Null where the divisor is zero; ten decimals unless a side is a float (15 digits are exact)."""
+        """Null where the divisor is zero; ten decimals, of sides with at most ten, unless a side is a float."""
         left, right = self.of_kind(node.this, *_NUMBERS), self.of_kind(node.expression, *_NUMBERS)
-        quotient = left.cast("float64") / right.cast("float64").nullif(0.0)
-        return quotient if "float" in (kind_of(left), kind_of(right)) else cast_exactly(quotient, _QUOTIENT)
+        if "float" in (kind_of(left), kind_of(right)):
+            return left.cast("float64") / right.cast("float64").nullif(0.0)
+        over, under = cast_exactly(left, _QUOTIENT), cast_exactly(right, _QUOTIENT)
+        return cast_exactly(builtins.quotient(over, under.nullif(ibis.literal(0, type=_QUOTIENT))), _QUOTIENT)
 
     def build_neg(self, node: exp.Neg) -> ir.Value:
         value = self.of_kind(node.this, *_NUMBERS)
@@ -191,11 +214,11 @@ class Builder:
         return cast_exactly(value.abs(), value.type()) if kind_of(value) == "decimal" else value.abs()
 
     def build_round(self, node: exp.Round) -> ir.Value:
-        """Halves away from zero, for decimals."""
+        """Halves away from zero."""
         value = self.of_kind(node.this, *_NUMBERS)
         digits = int(node.args["decimals"].name) if node.args.get("decimals") is not None else 0
         if kind_of(value) == "float":
-            return value.round(digits).cast("float64")
+            return rounded_float(value, digits)
         if kind_of(value) == "whole number" or value.type().scale <= digits:
             return value
         whole = value.type().precision - value.type().scale
@@ -252,6 +275,10 @@ class Builder:
         value = self.build(node)
         if kind_of(value) in ("float", "instant"):
             raise self.error(node, f"engines write a {kind_of(value)} differently; cast it to decimal or date first")
+        type_ = value.type()
+        if isinstance(type_, dt.Decimal) and type_.precision == type_.scale < _WIDEST:
+            # with no digit before the point, DuckDB would write .5
+            value = cast_exactly(value, dt.Decimal(type_.precision + 1, type_.scale))
         return value.cast("string")
 
     def joined_texts(self, nodes: Sequence[exp.Expr]) -> ir.Value:
@@ -299,6 +326,8 @@ class Builder:
         if to.is_numeric() and kind in _NUMBERS:
             if kind == "float" and to.is_integer():
                 value = value.round(0)
+            if kind == "float" and to.is_decimal():
+                return decimal_of_float(value, to)
             return cast_exactly(value, to)
         if isinstance(to, dt.Date) and kind in ("date", "instant"):
             return value if kind == "date" else builtins.local_time(value, self.timezone).date()
@@ -308,7 +337,9 @@ class Builder:
 
     def read_text(self, text: Any, to: dt.DataType) -> ir.Value:
         pattern = _WHOLE if to.is_integer() else _DECIMAL if to.is_numeric() else _DATE if to.is_date() else _TIMESTAMP
-        value = ibis.cases((text.re_search(pattern), text.try_cast(to)), else_=ibis.null(to))
+        # not $, which to some engines ends a line before a line feed
+        is_read = text.re_search(rf"^(?:{pattern})\z")
+        value = ibis.cases((is_read, text.try_cast(to)), else_=ibis.null(to))
         return self.instant(value) if to.is_timestamp() else value
 
     def instant(self, local: ir.Value) -> ir.Value:
@@ -333,7 +364,7 @@ class Builder:
     def moment(self, node: exp.Literal, to: dt.DataType) -> ir.Value:
         pattern, example = (_DATE, "2017-12-31") if to.is_date() else (_TIMESTAMP, "2017-12-31 23:59:59")
         try:
-            if not re.match(pattern, node.name):
+            if not re.fullmatch(pattern, node.name):
                 raise ValueError(node.name)
             moment = datetime.fromisoformat(node.name)
         except ValueError as error:
@@ -344,22 +375,29 @@ class Builder:
 
     # aggregates
 
+    def of_rows(self, node: exp.Expr, *kinds: str) -> Any:
+        """The built node, which must have a value for each row."""
+        value = self.of_kind(node, *kinds) if kinds else self.build(node)
+        if isinstance(value, ir.Scalar):
+            raise self.error(node, "expected a column to aggregate, found a literal")
+        return value
+
     def build_sum(self, node: exp.Sum) -> ir.Value:
-        value = self.of_kind(node.this, *_NUMBERS)
+        value = self.of_rows(node.this, *_NUMBERS)
         if kind_of(value) == "decimal":
             return cast_exactly(value.sum(), dt.Decimal(_WIDEST, value.type().scale))
         return cast_exactly(value.sum(), "int64" if kind_of(value) == "whole number" else "float64")
 
     def build_min(self, node: exp.Min) -> ir.Value:
-        return self.of_kind(node.this, *_NUMBERS, "text", "date", "instant").min()
+        return self.of_rows(node.this, *_ORDERED).min()
 
     def build_max(self, node: exp.Max) -> ir.Value:
-        return self.of_kind(node.this, *_NUMBERS, "text", "date", "instant").max()
+        return self.of_rows(node.this, *_ORDERED).max()
 
     def build_count(self, node: exp.Count) -> ir.Value:
         if isinstance(node.this, exp.Distinct):
-            return self.build(node.this.expressions[0]).nunique()
-        return self.build(node.this).count()
+            return self.of_rows(node.this.expressions[0]).nunique()
+        return self.of_rows(node.this).count()
 
 
 def _is_size(node: exp.Expr) -> bool:

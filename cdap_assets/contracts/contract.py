@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdap_assets.contracts.document import ContractError
-from resources.engine import FileFormat
+from resources.file_format import FileFormat
 from resources.table import INSTANT, Column, PersonalData
 
 if TYPE_CHECKING:

@@ -144,8 +144,9 @@ class Rows:
     def target(self, column: Column) -> ir.Value:
         """The value of a target column in its declared type; a typed null when the output does not map it."""
         import ibis
+        import ibis.expr.datatypes as dt
 
-        from cdap_assets.contracts.build import cast_exactly, kind_of
+        from cdap_assets.contracts.build import cast_exactly, decimal_of_float, kind_of
 
         expression = self.output.columns.get(column.name)
         if expression is None:
@@ -155,7 +156,10 @@ class Rows:
         if kind_of(value) not in (*fits, "null"):
             message = f"{column.name} is {column.type}, the expression a {kind_of(value)}; cast it"
             raise ExpressionError(expression.text, 0, message)
-        return cast_exactly(value, column.type)
+        target = dt.dtype(column.type)
+        if kind_of(value) == "float" and isinstance(target, dt.Decimal):
+            return decimal_of_float(value, target)
+        return cast_exactly(value, target)
 
     def _group(self) -> None:
         metrics = {}

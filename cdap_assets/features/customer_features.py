@@ -141,4 +141,6 @@ def history_at(snapshots: ibis.Table, rows: ibis.Table, customer_xref: ibis.Tabl
 
 
 def _first_day(days: ibis.Table) -> ibis.Value:
-    return days.local_date.min(where=days.orders > 0).over(group_by=["snapshot_date", "customer_id"])
+    # no filter on the minimum itself: Trino has none in a window
+    bought = ibis.ifelse(days.orders > 0, days.local_date, ibis.null("date"))
+    return bought.min().over(group_by=["snapshot_date", "customer_id"])

@@ -9,7 +9,9 @@ import pytest
 
 from cdap_assets.contracts.contract import Contract, read_contract
 from cdap_assets.curated.entities import ENTITIES
-from resources.engine import DuckDBEngine
+from resources.engines.engine import Engine
+from resources.lakehouse import Lakehouse
+from resources.settings import Settings
 from resources.table import Column
 
 SHOP = """\
@@ -58,8 +60,9 @@ def entities() -> Mapping[str, tuple[Column, ...]]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    engine = DuckDBEngine(threads=1, memory_limit="1GB", spill=tmp_path_factory.mktemp("spill"))
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    settings = Settings(home=tmp_path_factory.mktemp("home"), threads=1, memory_limit="1GB")
+    engine = Lakehouse(settings).in_process().engine
     yield engine
     engine.close()
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdap_assets.contracts.expression import ExpressionError, parse
-from resources.engine import DuckDBEngine
+from resources.engines.engine import Engine
 
 # Ibis 12 asks DuckDB 2 for a table's schema in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -29,7 +29,7 @@ TYPES = {
 
 
 @pytest.fixture(scope="module")
-def row(engine: DuckDBEngine) -> ibis.Table:
+def row(engine: Engine) -> ibis.Table:
     table = engine.backend.create_table("row", schema=ibis.schema(TYPES))
     engine.backend.raw_sql(
         "INSERT INTO row VALUES (7, 1.2345, ' Ab ', 0.5, '2017-01-02', '2017-01-02 03:00:00', true, NULL)"
@@ -37,7 +37,7 @@ def row(engine: DuckDBEngine) -> ibis.Table:
     return table
 
 
-def value(text: str, row: ibis.Table, engine: DuckDBEngine) -> Any:
+def value(text: str, row: ibis.Table, engine: Engine) -> Any:
     built = parse(text).build({name: row[name] for name in row.columns}, "America/New_York")
     return engine.backend.to_pyarrow(row.select(result=built))["result"][0].as_py()
 
@@ -77,12 +77,12 @@ def value(text: str, row: ibis.Table, engine: DuckDBEngine) -> Any:
     ],
 )
 def test_a_form_means_the_same_as_in_sql_with_exact_decimals(
-    text: str, expected: Any, row: ibis.Table, engine: DuckDBEngine
+    text: str, expected: Any, row: ibis.Table, engine: Engine
 ) -> None:
     assert value(text, row, engine) == expected
 
 
-def test_days_and_instants_convert_by_the_local_clock(row: ibis.Table, engine: DuckDBEngine) -> None:
+def test_days_and_instants_convert_by_the_local_clock(row: ibis.Table, engine: Engine) -> None:
     assert str(value("cast(at as date)", row, engine)) == "2017-01-01"
     assert str(value("cast(day as timestamp)", row, engine)) == "2017-01-02 05:00:00"
     assert str(value("timestamp '2017-07-01 00:00:00'", row, engine)) == "2017-07-01 04:00:00"
@@ -173,9 +173,7 @@ def combined(parts: st.SearchStrategy[tuple[str, Decimal]]) -> st.SearchStrategy
 
 @settings(max_examples=60, deadline=None)
 @given(st.recursive(NUMBERS, combined, max_leaves=4))
-def test_arithmetic_equals_decimal_arithmetic_to_the_last_digit(
-    engine: DuckDBEngine, drawn: tuple[str, Decimal]
-) -> None:
+def test_arithmetic_equals_decimal_arithmetic_to_the_last_digit(engine: Engine, drawn: tuple[str, Decimal]) -> None:
     text, expected = drawn
     found = engine.backend.to_pyarrow(parse(text).build({}, "UTC")).as_py()
     assert Decimal(found) == expected

@@ -15,7 +15,7 @@ import pytest
 
 from cdap_assets.contracts.contract import Contract, read_contracts
 from cdap_assets.contracts.mapping import build_output
-from resources.engine import DuckDBEngine
+from resources.engines.engine import Engine
 from resources.table import Column
 
 # Ibis 12 asks DuckDB 2 for a table's schema in the old way.
@@ -33,7 +33,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def raw(engine: DuckDBEngine, contract: Contract, *rows: dict[str, Any]) -> ibis.Table:
+def raw(engine: Engine, contract: Contract, *rows: dict[str, Any]) -> ibis.Table:
     """A raw table of the contract's declared types."""
     name = f"raw_{next(_NUMBERS)}"
     table = engine.backend.create_table(name, schema=ibis.schema(contract.raw_types))
@@ -43,7 +43,7 @@ def raw(engine: DuckDBEngine, contract: Contract, *rows: dict[str, Any]) -> ibis
     return table.mutate(delivered_at=table.known_at)
 
 
-def filled(engine: DuckDBEngine, table: ibis.Table) -> list[dict[str, Any]]:
+def filled(engine: Engine, table: ibis.Table) -> list[dict[str, Any]]:
     return engine.backend.to_pyarrow(table).to_pylist()
 
 
@@ -63,7 +63,7 @@ def receipt(**changes: Any) -> dict[str, Any]:
 
 
 def test_defaults_fill_currency_day_money_and_refund(
-    shop: Callable[..., Contract], engine: DuckDBEngine, entities: Entities
+    shop: Callable[..., Contract], engine: Engine, entities: Entities
 ) -> None:
     contract = shop()
     columns = entities["order_lines"]
@@ -96,7 +96,7 @@ def test_defaults_fill_currency_day_money_and_refund(
 
 
 def test_the_result_has_the_declared_types_in_the_engine_and_not_only_in_ibis(
-    shop: Callable[..., Contract], engine: DuckDBEngine, entities: Entities
+    shop: Callable[..., Contract], engine: Engine, entities: Entities
 ) -> None:
     contract = shop(("amount - rebate", "amount * rebate"))
     rows = raw(engine, contract, receipt())
@@ -111,7 +111,7 @@ def test_the_result_has_the_declared_types_in_the_engine_and_not_only_in_ibis(
 
 
 def test_gross_less_discount_is_net_when_one_of_them_is_left_out(
-    shop: Callable[..., Contract], engine: DuckDBEngine, entities: Entities
+    shop: Callable[..., Contract], engine: Engine, entities: Entities
 ) -> None:
     net = "      - {name: net, transformLogic: amount - rebate}\n"
     contract = shop((net, net + "      - {name: discount, transformLogic: rebate}\n"))
@@ -122,7 +122,7 @@ def test_gross_less_discount_is_net_when_one_of_them_is_left_out(
 
 
 def test_where_drops_rows_and_groups_sum_lines_with_the_latest_known_time(
-    shop: Callable[..., Contract], engine: DuckDBEngine, entities: Entities
+    shop: Callable[..., Contract], engine: Engine, entities: Entities
 ) -> None:
     contract = shop(
         (
@@ -142,9 +142,7 @@ def test_where_drops_rows_and_groups_sum_lines_with_the_latest_known_time(
     assert row["known_at"] == later
 
 
-def test_a_join_takes_the_other_sources_columns_and_the_later_known_time(
-    engine: DuckDBEngine, entities: Entities
-) -> None:
+def test_a_join_takes_the_other_sources_columns_and_the_later_known_time(engine: Engine, entities: Entities) -> None:
     contracts, errors = read_contracts(EXAMPLE, entities)
     assert errors == {}
     campaigns, descriptions = contracts["campaigns"], contracts["campaign_descriptions"]
@@ -176,7 +174,7 @@ def test_a_join_takes_the_other_sources_columns_and_the_later_known_time(
 
 
 def test_a_left_join_that_finds_nothing_keeps_the_row_and_its_known_time(
-    engine: DuckDBEngine, entities: Entities, tmp_path: Path
+    engine: Engine, entities: Entities, tmp_path: Path
 ) -> None:
     for path in EXAMPLE.glob("campaign*.yaml"):
         text = path.read_text(encoding="utf-8").replace(
@@ -195,9 +193,7 @@ def test_a_left_join_that_finds_nothing_keeps_the_row_and_its_known_time(
     assert (touch["sent_at"], touch["known_at"]) == (None, known)
 
 
-def test_each_trait_of_the_example_is_an_output_without_its_empty_values(
-    engine: DuckDBEngine, entities: Entities
-) -> None:
+def test_each_trait_of_the_example_is_an_output_without_its_empty_values(engine: Engine, entities: Entities) -> None:
     contract = read_contracts(EXAMPLE, entities)[0]["demographics"]
     rows = raw(engine, contract, {"household_id": 1, "age": "65+", "known_at": at("2016-11-01 00:00")})
     found = [
