@@ -9,30 +9,32 @@ from typing import Any
 
 import dagster as dg
 
-from cdap_assets.contracts.contract import Contract
+from cdap_assets.landing_sensors import landing_sensors
 from cdap_assets.lineage import Lineage
 from cdap_assets.models.champion import MODELS
-from cdap_assets.raw.deliveries import landed
 from cdap_assets.snapshots import WEEK, last_sunday
+from resources.engines.engine import IN_PROCESS
 from resources.settings import Settings
 
 RETRAIN_WEEKS = 4
 FIRST_TRAINING_WEEK = date(2024, 1, 7)  # any Sunday: weeks are counted from it
 FRESH_WITHIN = timedelta(days=8)  # a weekly rhythm and a day of grace
-TABLE_KINDS, MODEL_KINDS = {"iceberg", "duckdb"}, {"mlflow", "scikitlearn"}
+MODEL_KINDS = {"mlflow", "scikitlearn"}
+COMPUTED_GROUPS = {"curated", "identity", "profiles", "features"}
 MODELS_GROUP_TABLES = {"customer_scores"}
 SWEEP_CRON = "0 5 * * *"
 
 
 def with_policy(
-    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], lineage: Lineage
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], lineage: Lineage, engine: str
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Owners, kinds, automation and freshness for every asset, in one place."""
+    """Owners, kinds, automation and freshness for every asset, in one place; ``engine`` computes tables of tables."""
 
     def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
         group = spec.group_name or ""
         is_model = group == "models" and spec.key.to_user_string() not in MODELS_GROUP_TABLES
-        changes: dict[str, Any] = {"kinds": MODEL_KINDS if is_model else TABLE_KINDS}
+        computed_by = engine if group in COMPUTED_GROUPS else IN_PROCESS
+        changes: dict[str, Any] = {"kinds": MODEL_KINDS if is_model else {"iceberg", computed_by}}
         if not spec.owners:
             changes["owners"] = ["team:data"] if group not in ("models", "retention") else ["team:retention"]
         condition = condition_of(spec.key.to_user_string(), group)
@@ -74,7 +76,7 @@ def automation(
     """Schedules and sensors of an installation: all stopped unless ``CDAP_AUTOMATION`` is on."""
     status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
     sensors = [
-        landing_sensor(settings, lineage, status),
+        *landing_sensors(settings, lineage, status),
         champion_sensor(status),
         failure_sensor(settings, clock, status),
         dg.AutomationConditionSensorDefinition(
@@ -85,49 +87,6 @@ def automation(
         ),
     ]
     return [weekly_snapshots(settings, lineage), retraining(settings, lineage)], sensors
-
-
-def landing_sensor(settings: Settings, lineage: Lineage, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """Runs a source's raw asset when what lies in its landing folder has changed.
-
-    The cursor holds one digest per source, of names, sizes and modification times: it does not grow with the
-    number of files. Whether a file is new is for the ledger to say.
-    """
-
-    @dg.sensor(
-        name="landing_sensor",
-        target=dg.AssetSelection.groups("raw"),
-        minimum_interval_seconds=30,
-        default_status=status,
-        description="Watches landing/<source>/ and takes what is delivered.",
-    )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen: dict[str, str] = json.loads(context.cursor or "{}")
-        requests = []
-        for name, contract in sorted(lineage.contracts.items()):
-            digest = landing_digest(settings, contract)
-            if digest is not None and digest != seen.get(name):
-                key = dg.AssetKey(f"raw_{name}")
-                requests.append(dg.RunRequest(run_key=f"{name}-{digest}", asset_selection=[key]))
-                seen[name] = digest
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))
-
-    return sensor
-
-
-def landing_digest(settings: Settings, contract: Contract) -> str | None:
-    """A digest of the files in a landing folder, and of the contract version that reads them.
-
-    A mended contract takes what an earlier version refused. ``None`` for an empty folder.
-    """
-    import hashlib
-
-    lines = []
-    for path, _history in landed(settings, contract.name):
-        stat = path.stat()
-        lines.append(f"{path.relative_to(settings.landing)} {stat.st_size} {stat.st_mtime_ns}")
-    content = "\n".join([contract.version, *lines])
-    return hashlib.sha256(content.encode()).hexdigest()[:16] if lines else None
 
 
 def champion_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:

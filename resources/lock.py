@@ -1,13 +1,19 @@
-"""One process at a time: a named lock of a home that says who holds it."""
+"""One at a time: a named lock that says who holds it, for the processes of a home or the machines that share one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    from resources.lease import Lease
+    from resources.settings import Settings
 
 
 class Busy(RuntimeError):
@@ -18,24 +24,68 @@ class Busy(RuntimeError):
         self.name = name
         self.holder = holder
 
+    @classmethod
+    def after(cls, name: str, holder: str, timeout: float) -> Busy:
+        """Who was waited for in vain, and for how many seconds."""
+        return cls(
+            name,
+            holder,
+            f"{name} is being worked on by {holder} since more than {timeout:,.0f} s; "
+            "wait for it or end it, then run again. Nothing was done.",
+        )
+
+
+class LockLost(Busy):
+    """Another process has taken a lock over, for its holder was out of reach for longer than a lease."""
+
+
+_leases: ContextVar[tuple[Lease, ...]] = ContextVar("leases", default=())
+
+
+def exclusive(settings: Settings, name: str, *, timeout: float) -> AbstractContextManager[None]:
+    """Hold the lock ``name``, waiting up to ``timeout`` seconds for its holder.
+
+    The lock of an installation that several machines share is a lease in its object store
+    (:mod:`resources.lease`), else a file of the home. A process that dies lets go of it: of a file at once, of
+    a lease when it has run out. Raises :class:`Busy` naming the process that holds it, and :class:`LockLost`
+    on leaving when another one has taken the lease over meanwhile.
+    """
+    return _leased(settings, name, timeout) if settings.shared else _filed(settings.locks, name, timeout)
+
+
+def confirm() -> None:
+    """Raise :class:`LockLost` unless every lock that this thread holds is its own still.
+
+    A process that slept longer than a lease does not notice by itself: ask right before what only one may do.
+    """
+    for lease in _leases.get():
+        lease.renew()
+
 
 @contextmanager
-def exclusive(locks: Path, name: str, *, timeout: float) -> Iterator[None]:
-    """Hold the lock ``name`` in the folder ``locks``, waiting up to ``timeout`` seconds for its holder.
+def _leased(settings: Settings, name: str, timeout: float) -> Iterator[None]:
+    from resources.lease import Lease
+    from resources.object_store import S3Store
 
-    A process that dies lets go of it. Raises :class:`Busy` naming the process that holds it.
-    """
+    with Lease(S3Store(settings.root("locks"), settings), name, timeout) as lease:
+        token = _leases.set((*_leases.get(), lease))
+        try:
+            yield
+        finally:
+            _leases.reset(token)
+
+
+@contextmanager
+def _filed(locks: Path, name: str, timeout: float) -> Iterator[None]:
     locks.mkdir(parents=True, exist_ok=True)
     holder = locks / f"{name}.holder"  # beside the lock file, which filelock truncates
+    lock = FileLock(locks / f"{name}.lock", timeout=timeout)
     try:
-        with FileLock(locks / f"{name}.lock", timeout=timeout):
-            holder.write_text(f"process {os.getpid()}")
-            yield
+        lock.acquire()
     except Timeout as error:
-        held_by = holder.read_text() if holder.exists() else "another process"
-        raise Busy(
-            name,
-            held_by,
-            f"{name} is being worked on by {held_by} since more than {timeout:,.0f} s; "
-            "wait for it or end it, then run again. Nothing was done.",
-        ) from error
+        raise Busy.after(name, holder.read_text() if holder.exists() else "another process", timeout) from error
+    try:
+        holder.write_text(f"process {os.getpid()}")
+        yield
+    finally:
+        lock.release()

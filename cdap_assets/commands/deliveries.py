@@ -11,7 +11,8 @@ from cdap_assets.commands.home import console, home_settings, told
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw import deliveries
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.settings import Settings
 
 app = typer.Typer(help="Look at deliveries, take one back, read one again.", no_args_is_help=True)
@@ -34,7 +35,7 @@ def list_deliveries(as_json: bool = typer.Option(False, "--json")) -> None:
 def retract(delivery_id: str, by: str = typer.Option(..., "--by", help="the person who decides")) -> None:
     """Take a delivery back: its rows count no more from now on. `cdap run` carries it on."""
     settings = home_settings()
-    with told(), Lakehouse(settings).session() as session:
+    with told(), Lakehouse(settings).in_process() as session:
         contract = _contract(settings, session, delivery_id)
         entry = deliveries.retract(session, contract, delivery_id, by=by, at=utc_now())
     console.print(f"{entry.delivery.path}: {entry.accepted:,} rows are withdrawn; `cdap run` carries it on")
@@ -44,7 +45,7 @@ def retract(delivery_id: str, by: str = typer.Option(..., "--by", help="the pers
 def replay(delivery_id: str) -> None:
     """Read a delivery again under the contract of today. `cdap run` carries it on."""
     settings = home_settings()
-    with told(), Lakehouse(settings).session() as session:
+    with told(), Lakehouse(settings).in_process() as session:
         contract = _contract(settings, session, delivery_id)
         result = deliveries.replay(session, settings, contract, delivery_id, at=utc_now())
     console.print(f"{result.accepted:,} of {result.rows:,} rows accepted, {result.quarantined:,} in quarantine")

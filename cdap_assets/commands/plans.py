@@ -13,6 +13,7 @@ from cdap_assets.retention.export import export as write_export
 from cdap_assets.retention.policy import read_policy
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
+from resources.object_store import open_store, readable
 from resources.settings import Settings
 
 app = typer.Typer(help="Look at retention plans, change drafts, decide about them.", no_args_is_help=True)
@@ -39,7 +40,7 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
     from rich.table import Table
 
     settings = home_settings()
-    with told(), Lakehouse(settings).session() as session:
+    with told(), Lakehouse(settings).in_process() as session:
         state = ledger.plan_states(session).get(plan_id)
         if state is None:
             raise ledger.PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
@@ -61,7 +62,8 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
             console.print(f"and {len(contacts) - len(shown):,} more; --all shows them")
     from cdap_assets.retention.page import page_name
 
-    console.print(f"page {settings.pages / page_name(plan_id)}")
+    pages = open_store(settings.root("pages"), settings)
+    console.print(f"page {readable(pages.location(page_name(plan_id)))}")
 
 
 @app.command()
@@ -69,7 +71,7 @@ def diff(plan_id: str, other: str = typer.Argument(..., help="the plan to compar
     """Who entered and left between two plans."""
     from cdap_assets.retention.page import changed
 
-    with told(), Lakehouse(home_settings()).session() as session:
+    with told(), Lakehouse(home_settings()).in_process() as session:
         states = ledger.plan_states(session)
         found = {}
         for name in (plan_id, other):
@@ -92,7 +94,7 @@ def edit(
 ) -> None:
     """Take customers out of a draft or put some in, with a reason."""
     settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
         state = ledger.edit(session, plan_id, drop=drop, add=add, by=by, reason=reason, at=utc_now())
     console.print(f"plan {plan_id}: {len(state.dropped)} dropped, {len(state.added)} added so far")
     _renew_page(settings, plan_id)
@@ -108,7 +110,7 @@ def approve(
 ) -> None:
     """Approve a plan, whole or in part, and write its activation files."""
     settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
         policy = read_policy(settings.retention_file)
         state = ledger.approve(
             session,
@@ -130,7 +132,7 @@ def approve(
 def reject(plan_id: str, by: str = By, reason: str = typer.Option(..., "--reason")) -> None:
     """Reject a plan, with a reason."""
     settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
         ledger.reject(session, plan_id, by=by, reason=reason, at=utc_now())
     console.print(f"plan {plan_id} is rejected by {by}")
     _renew_page(settings, plan_id)
@@ -143,9 +145,9 @@ def export_plan(plan_id: str, by: str = By) -> None:
 
 
 def _export(settings: Settings, plan_id: str, by: str) -> None:
-    with told(), ledger.deciding(settings), Lakehouse(settings).session() as session:
+    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
         written = write_export(session, settings, plan_id, by=by, at=utc_now())
-    console.print(f"{written.rows:,} rows in {written.csv} and {written.parquet.name}")
+    console.print(f"{written.rows:,} rows in {written.csv} and {plan_id}.parquet")
 
 
 def _renew_page(settings: Settings, plan_id: str) -> None:

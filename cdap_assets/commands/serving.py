@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.server
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cdap_assets.commands.home import console
 from resources.model_registry import ModelRegistry
+from resources.object_store import ObjectStore, open_store, read_bytes
 from resources.settings import Settings
 
 LOOPBACK = "127.0.0.1"
+PAGE = re.compile(r"/([A-Za-z0-9_][\w.-]*\.html)", re.ASCII)
 PATIENCE = 15  # seconds for a server to end by itself
 
 
-class _Pages(http.server.SimpleHTTPRequestHandler):
-    """Serves the pages folder; tells nobody what was read."""
+class _Pages(http.server.BaseHTTPRequestHandler):
+    """Serves the pages of an installation; tells nobody what was read."""
+
+    store: ObjectStore
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args
 
-    def list_directory(self, path: str | os.PathLike[str]) -> None:
-        del path
-        self.send_error(404)
+    def do_GET(self) -> None:
+        """Answer with a page, whole."""
+        found = PAGE.fullmatch(urlsplit(self.path).path)
+        try:
+            content = read_bytes(self.store, found.group(1)) if found else None
+        except FileNotFoundError:
+            content = None
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def pages_server(settings: Settings) -> http.server.ThreadingHTTPServer:
+    """The server of review pages on loopback, not yet serving."""
+    handler = type("Pages", (_Pages,), {"store": open_store(settings.root("pages"), settings)})
+    return http.server.ThreadingHTTPServer((LOOPBACK, settings.pages_port), handler)
 
 
 def serve(settings: Settings) -> None:
     """Serve until interrupted. Every address is on loopback."""
-    settings.pages.mkdir(parents=True, exist_ok=True)
     registry = ModelRegistry(settings)
     _ = registry.client  # sets up the database once, before the server's workers race for it
-    handler = functools.partial(_Pages, directory=str(settings.pages))
-    pages = http.server.ThreadingHTTPServer((LOOPBACK, settings.pages_port), handler)
+    pages = pages_server(settings)
     threading.Thread(target=pages.serve_forever, daemon=True).start()
     workspace = Path(__file__).parents[2] / "workspace.yaml"
     location = ["-w", str(workspace)] if workspace.exists() else ["-m", "cdap_assets.definitions"]
@@ -78,8 +99,9 @@ def serve(settings: Settings) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         console.print(f"Dagster  http://{LOOPBACK}:{settings.dagster_port}")
         console.print(f"MLflow   {settings.mlflow_uri or f'http://{LOOPBACK}:{settings.mlflow_port}'}")
-        for page in sorted(settings.pages.glob("*.html")):
-            console.print(f"page     {settings.page_url(page.name)}")
+        for page in open_store(settings.root("pages"), settings).list():
+            if PAGE.fullmatch(f"/{page.key}"):
+                console.print(f"page     {settings.page_url(page.key)}")
         console.print(f"[dim]what they say is in {quiet}; Ctrl-C stops them[/]")
         try:
             for process in processes:

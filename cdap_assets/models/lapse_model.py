@@ -21,6 +21,7 @@ from cdap_assets.models.training import (
 )
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry, ModelVersion
+from resources.object_store import open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +165,7 @@ def lapse_model(
     data_ends: dg.ResourceParam[DataEnds],
 ) -> dg.MaterializeResult:
     """Train, test out of time, review, register."""
-    with lakehouse.session(context.run.run_id) as session:
+    with lakehouse.in_process(context.run.run_id) as session:
         try:
             frame = lapse_frame(session, config.cutoff)
         except TooLittleHistory as error:
@@ -246,7 +247,8 @@ def _register(
     if version.passed_gates:
         registry.serve_first(NAME, version.version)
     name = f"{NAME}-v{version.version}.html"
-    (lakehouse.settings.pages / name).write_text(registry.review_page(version), encoding="utf-8")
+    pages = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
+    pages.write(name, registry.review_page(version).encode())
     bins = reliability(tested.predictions["label"], tested.predictions["probability"], 10)
     drawing = reliability_svg([(p, o) for p, o, _n in bins], title="predicted against observed lapse rate")
     return dg.MaterializeResult(

@@ -13,6 +13,7 @@ from cdap_assets.models.lapse_model import RESAMPLES, TrainingConfig
 from cdap_assets.models.training import DataEnds, LabelledFrame, TooLittleHistory, customers_at, value_frame
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry, ModelVersion
+from resources.object_store import open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def lifetime_value_model(
     """Test out of time, fit on the newest snapshot, review, register."""
     from cdap_assets.models.review import Context, value_review
 
-    with lakehouse.session(context.run.run_id) as session:
+    with lakehouse.in_process(context.run.run_id) as session:
         try:
             frame = value_frame(session, config.cutoff)
         except TooLittleHistory as error:
@@ -146,7 +147,8 @@ def lifetime_value_model(
     if version.passed_gates:
         registry.serve_first(NAME, version.version)
     name = f"{NAME}-v{version.version}.html"
-    (lakehouse.settings.pages / name).write_text(registry.review_page(version), encoding="utf-8")
+    pages = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
+    pages.write(name, registry.review_page(version).encode())
     return dg.MaterializeResult(
         metadata={
             "version": version.version,

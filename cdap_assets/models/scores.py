@@ -14,8 +14,9 @@ from cdap_assets.models.champion import MODELS, missing, serving
 from cdap_assets.models.training import as_floats
 from cdap_assets.table_asset import requested_keys
 from cdap_assets.table_metadata import publish_metadata
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry, ModelVersion
+from resources.session import Session
 from resources.table import MONEY, Column, Invariant, TableSpec
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
             raise dg.Failure(missing(champions), allow_retries=False)
         refuse_leak(champions, dates)
         models = {name: registry.load(version) for name, version in champions.items()}
-        with lakehouse.session(context.run.run_id) as session:
+        with lakehouse.in_process(context.run.run_id) as session:
             batches = list(score_batches(session, dates, champions, models))
             expression = ibis.memtable(pd.concat(batches)) if batches else CUSTOMER_SCORES.empty()
             published = session.publish(

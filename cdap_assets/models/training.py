@@ -11,7 +11,7 @@ import ibis
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, WINDOWS
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
-from resources.lakehouse import Session
+from resources.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd

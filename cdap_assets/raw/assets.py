@@ -39,9 +39,9 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
         lakehouse: dg.ResourceParam[Lakehouse],
         clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult:
-        with lakehouse.session(context.run.run_id) as session:
+        with lakehouse.in_process(context.run.run_id) as session:
             taken = take(session, lakehouse.settings, contract, clock())
-        with lakehouse.session() as session:
+        with lakehouse.in_process() as session:
             entries = [entry for entry in ledger(session).values() if entry.delivery.source == contract.name]
         for path, message in taken.refused.items():
             context.log.error("refused %s: %s", path, message)

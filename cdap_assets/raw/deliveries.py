@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import ibis
 
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.ingestion import Delivery, DeliveryRefused, Ingested, ingest, record
+from cdap_assets.raw.landing import fetched, landed, landing
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
-from resources.lakehouse import Session
-from resources.lock import exclusive
+from resources.lock import confirm, exclusive
+from resources.object_store import StoredObject
+from resources.session import InProcess, Session
 from resources.settings import Settings
 
-HISTORY = "history"
 WAIT = 3600  # seconds for another process that takes, withdraws or replays deliveries of the source
-UNFINISHED = (".part", ".partial", ".tmp", ".crdownload")
+SEEN = "seen"
 
 
 @dataclass(frozen=True)
@@ -47,82 +46,96 @@ class Taken:
     refused: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows: the newest event of every delivery, oldest first, and files it need not read again."""
+
+    entries: Mapping[str, LedgerEntry]
+    files: Mapping[tuple[str, int, str], str] = field(repr=False)
+
+    def entry(self, found: StoredObject) -> LedgerEntry | None:
+        """The delivery that a landed file is known to be without reading it."""
+        return self.entries.get(self.files.get((found.key, found.size, found.version), ""))
+
+
 def ledger(session: Session) -> dict[str, LedgerEntry]:
     """The newest event of every delivery, by delivery id, oldest first."""
+    return dict(_known(session).entries)
+
+
+def _known(session: Session) -> Known:
     rows = session.read(DELIVERIES).order_by("at").to_pyarrow().to_pylist()
-    return {row["delivery_id"]: _entry(row) for row in rows}
+    entries = {row["delivery_id"]: _entry(row) for row in rows if row["event"] != SEEN}
+    files = {(row["path"], row["bytes"], row["version"]): row["delivery_id"] for row in rows if row["version"]}
+    return Known(entries, files)
 
 
 def _entry(row: dict[str, Any]) -> LedgerEntry:
-    delivery = Delivery(row["source"], row["path"], row["sha256"], row["bytes"])
+    delivery = Delivery(row["source"], row["path"], row["sha256"], row["bytes"], row["version"])
     fields = ("event", "rows", "accepted", "quarantined", "contract_version", "history", "note", "at")
     return LedgerEntry(delivery, **{name: row[name] for name in fields})
 
 
-def landed(settings: Settings, source: str) -> Iterator[tuple[Path, bool]]:
-    """Files under ``landing/<source>/`` in order of their names, with whether they lie under ``history/``.
+def _done(entry: LedgerEntry | None, contract: Contract) -> bool:
+    return entry is not None and (entry.event != "refused" or entry.contract_version == contract.version)
 
-    Hidden files and those that a transfer has not finished are passed over.
+
+def outstanding(settings: Settings, contract: Contract, session: Session) -> list[tuple[StoredObject, bool]]:
+    """Landed files that are to be read, and whether each is history.
+
+    A file is done once its content was accepted or taken back, or was refused by this contract version; one
+    that is as the ledger knows it is not read to learn that. The files found at a source's very first ingestion
+    are its history.
     """
-    folder = settings.landing / source
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and not hidden and path.suffix.lower() not in UNFINISHED:
-            yield path, relative.parts[0] == HISTORY
+    return _outstanding(settings, contract, _known(session))
 
 
-def delivery_of(settings: Settings, source: str, path: Path) -> Delivery:
-    """The delivery that a landed file is, by its content."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Delivery(source, path.relative_to(settings.landing).as_posix(), digest, path.stat().st_size)
-
-
-def outstanding(settings: Settings, contract: Contract, session: Session) -> list[tuple[Path, Delivery, bool]]:
-    """Landed files that are to be taken, and whether each is history.
-
-    A file is done once its content was accepted or taken back, or was refused by this contract version. The
-    files found at a source's very first ingestion are its history.
-    """
-    entries = ledger(session)
-    mine = [entry for entry in entries.values() if entry.delivery.source == contract.name]
+def _outstanding(settings: Settings, contract: Contract, known: Known) -> list[tuple[StoredObject, bool]]:
+    mine = [entry for entry in known.entries.values() if entry.delivery.source == contract.name]
     first = not any(entry.event in ("accepted", "replayed", "retracted") for entry in mine)
-    found: dict[str, tuple[Path, Delivery, bool]] = {}
-    for path, in_history in landed(settings, contract.name):
-        delivery = delivery_of(settings, contract.name, path)
-        entry = entries.get(delivery.id)
-        refused_now = entry is not None and entry.event == "refused" and entry.contract_version == contract.version
-        if entry is None or (entry.event == "refused" and not refused_now):
-            found.setdefault(delivery.id, (path, delivery, in_history or first))
-    return list(found.values())
+    return [
+        (found, in_history or first)
+        for found, in_history in landed(settings, contract.name)
+        if not _done(known.entry(found), contract)
+    ]
 
 
-def take(session: Session, settings: Settings, contract: Contract, now: datetime) -> Taken:
+def take(session: InProcess, settings: Settings, contract: Contract, now: datetime) -> Taken:
     """Ingest what is outstanding. A file that is refused is noted in the ledger and costs no other file.
 
-    One process at a time takes a source. Raises :class:`~resources.lock.Busy` when another does not finish.
+    A file whose content was delivered before is noted as seen. One process at a time takes a source. Raises
+    :class:`~resources.lock.Busy` when another does not finish.
     """
-    ingested: dict[str, Ingested] = {}
-    refused: dict[str, str] = {}
-    with _alone(settings, contract), session.lakehouse.session() as latest:
-        for number, (path, delivery, history) in enumerate(outstanding(settings, contract, latest)):
+    taken = Taken({}, {})
+    seen: list[Delivery] = []
+    with _alone(settings, contract), session.lakehouse.in_process() as latest:
+        known = _known(latest)
+        done = {name for name, entry in known.entries.items() if _done(entry, contract)}
+        for number, (found, history) in enumerate(_outstanding(settings, contract, known)):
             at = now + timedelta(microseconds=number)  # of two deliveries in one pass, the later one wins
-            try:
-                ingested[delivery.path] = ingest(session, contract, delivery, path, at=at, history=history)
-            except DeliveryRefused as error:
-                refused[delivery.path] = str(error)
-                nothing = Ingested(0, 0, 0)
-                record(session, contract, delivery, "refused", nothing, at=at, history=history, note=str(error))
-    return Taken(ingested, refused)
+            with fetched(settings, contract.name, found) as (delivery, file):
+                if delivery.id in done:
+                    seen.append(delivery)
+                    continue
+                confirm()
+                done.add(delivery.id)
+                try:
+                    taken.ingested[delivery.path] = ingest(session, contract, delivery, file, at=at, history=history)
+                except DeliveryRefused as error:
+                    taken.refused[delivery.path] = str(error)
+                    nothing = Ingested(0, 0, 0)
+                    record(session, contract, [delivery], "refused", nothing, at=at, history=history, note=str(error))
+        if seen:
+            record(session, contract, seen, SEEN, Ingested(0, 0, 0), at=now, history=False)
+    return taken
 
 
 def _alone(settings: Settings, contract: Contract) -> AbstractContextManager[None]:
     # the ledger is read inside the lock and by a session of its own: a run's pins may be older than the lock
-    return exclusive(settings.locks, f"raw_{contract.name}", timeout=WAIT)
+    return exclusive(settings, f"raw_{contract.name}", timeout=WAIT)
 
 
-def retract(session: Session, contract: Contract, delivery_id: str, *, by: str, at: datetime) -> LedgerEntry:
+def retract(session: InProcess, contract: Contract, delivery_id: str, *, by: str, at: datetime) -> LedgerEntry:
     """Withdraw a delivery: its rows stay readable as they were believed until ``at``, and count no more.
 
     Raises ``ValueError`` for a delivery that is unknown or already withdrawn.
@@ -137,11 +150,11 @@ def retract(session: Session, contract: Contract, delivery_id: str, *, by: str, 
         withdrawn = rows.mutate(retracted_at=ibis.literal(at).cast("timestamp(6)"))
         session.publish(spec, withdrawn, replace={"delivery_id": [delivery_id]})
         counts = Ingested(entry.rows, entry.accepted, entry.quarantined)
-        record(session, contract, entry.delivery, "retracted", counts, at=at, history=entry.history, note=f"by {by}")
+        record(session, contract, [entry.delivery], "retracted", counts, at=at, history=entry.history, note=f"by {by}")
     return entry
 
 
-def replay(session: Session, settings: Settings, contract: Contract, delivery_id: str, *, at: datetime) -> Ingested:
+def replay(session: InProcess, settings: Settings, contract: Contract, delivery_id: str, *, at: datetime) -> Ingested:
     """Read a delivery again under the contract of today. Rows that leave quarantine are known from ``at``.
 
     Raises ``ValueError`` when the delivery is unknown, or its file is gone or has changed.
@@ -150,21 +163,26 @@ def replay(session: Session, settings: Settings, contract: Contract, delivery_id
         entry = ledger(session).get(delivery_id)
         if entry is None:
             raise ValueError(f"delivery {delivery_id} is not in the ledger; see `cdap deliveries list`")
-        path = settings.landing / entry.delivery.path
-        if not path.exists() or delivery_of(settings, contract.name, path).id != delivery_id:
-            raise ValueError(
-                f"landing/{entry.delivery.path} is gone or has changed since it was delivered; put back the file "
-                f"whose sha256 is {entry.delivery.sha256} and replay again"
-            )
+        changed = ValueError(
+            f"landing/{entry.delivery.path} is gone or has changed since it was delivered; put back the file "
+            f"whose sha256 is {entry.delivery.sha256} and replay again"
+        )
+        listed = landing(settings).list(entry.delivery.path)
+        found = next((found for found in listed if found.key == entry.delivery.path), None)
+        if found is None:
+            raise changed
         quarantine = session.read(QUARANTINE, {"delivery_id": [delivery_id]})
         held = [int(n) for n in quarantine.row_number.to_pyarrow().to_pylist()]
-        return ingest(
-            session,
-            contract,
-            entry.delivery,
-            path,
-            at=at,
-            history=entry.history,
-            event="replayed",
-            late_rows=held,
-        )
+        with fetched(settings, contract.name, found) as (delivery, file):
+            if delivery.id != delivery_id:
+                raise changed
+            return ingest(
+                session,
+                contract,
+                delivery,
+                file,
+                at=at,
+                history=entry.history,
+                event="replayed",
+                late_rows=held,
+            )

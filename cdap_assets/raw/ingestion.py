@@ -15,8 +15,8 @@ from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.raw.values import event_columns, problem, typed
 from resources.builtins import json_text, local_time
-from resources.engine import UnreadableFile
-from resources.lakehouse import Session
+from resources.file_format import UnreadableFile
+from resources.session import InProcess
 
 CLOCK_SKEW = timedelta(days=1)  # an event may be stamped by a clock that is ahead; beyond this it is wrong
 
@@ -33,6 +33,7 @@ class Delivery:
     path: str
     sha256: str
     bytes: int
+    version: str | None = None  # of the file where it lies; unknown of what was delivered before it was noted
 
     @property
     def id(self) -> str:
@@ -50,7 +51,7 @@ class Ingested:
 
 
 def ingest(
-    session: Session,
+    session: InProcess,
     contract: Contract,
     delivery: Delivery,
     file: Path,
@@ -68,7 +69,7 @@ def ingest(
     Raises :class:`DeliveryRefused` for a file of another shape, or of which too
     large a share fails.
     """
-    delivered, unsplit = _delivered(session, contract, file)
+    delivered, unsplit = _delivered(session, contract, delivery, file)
     checked = _checked(session, contract, delivered, at, history=history)
     good = checked.filter(checked.reasons.isnull())
     bad = checked.filter(checked.reasons.notnull())
@@ -97,7 +98,7 @@ def ingest(
         provenance={"contract_version": contract.version, "delivery_id": delivery.id},
     )
     result = Ingested(rows, rows - quarantined, quarantined)
-    record(session, contract, delivery, event, result, at=at, history=history)
+    record(session, contract, [delivery], event, result, at=at, history=history)
     return result
 
 
@@ -128,9 +129,9 @@ def _dated(
 
 
 def record(
-    session: Session,
+    session: InProcess,
     contract: Contract,
-    delivery: Delivery,
+    deliveries: Sequence[Delivery],
     event: str,
     result: Ingested,
     *,
@@ -138,43 +139,52 @@ def record(
     history: bool,
     note: str | None = None,
 ) -> None:
-    """Add one event to the ledger."""
-    entry = {
-        "delivery_id": delivery.id,
-        "source": delivery.source,
-        "path": delivery.path,
-        "sha256": delivery.sha256,
-        "bytes": delivery.bytes,
-        "event": event,
-        "rows": result.rows,
-        "accepted": result.accepted,
-        "quarantined": result.quarantined,
-        "contract_version": contract.version,
-        "history": history,
-        "note": note,
-        "at": at.astimezone(UTC).replace(tzinfo=None),
-    }
-    session.publish(DELIVERIES, ibis.memtable([entry], schema=DELIVERIES.schema()), append=True)
+    """Add one event to the ledger for each of some deliveries."""
+    entries = [
+        {
+            "delivery_id": delivery.id,
+            "source": delivery.source,
+            "path": delivery.path,
+            "sha256": delivery.sha256,
+            "bytes": delivery.bytes,
+            "version": delivery.version,
+            "event": event,
+            "rows": result.rows,
+            "accepted": result.accepted,
+            "quarantined": result.quarantined,
+            "contract_version": contract.version,
+            "history": history,
+            "note": note,
+            "at": at.astimezone(UTC).replace(tzinfo=None),
+        }
+        for delivery in deliveries
+    ]
+    session.publish(DELIVERIES, ibis.memtable(entries, schema=DELIVERIES.schema()), append=True)
 
 
-def _delivered(session: Session, contract: Contract, file: Path) -> tuple[ibis.Table, list[tuple[int, str, str]]]:
+def _delivered(
+    session: InProcess, contract: Contract, delivery: Delivery, file: Path
+) -> tuple[ibis.Table, list[tuple[int, str, str]]]:
     """The file as delivered, and lines that do not split. Raises :class:`DeliveryRefused`."""
     try:
         delivered, unsplit = session.engine.delivered(file, contract.file)
     except UnreadableFile as error:
-        raise DeliveryRefused(f"{file.name}: cannot be read as {contract.file.type}: {error}") from error
+        reason = str(error).replace(str(file), delivery.path)  # it may be read from a copy that soon is gone
+        raise DeliveryRefused(f"{delivery.path}: cannot be read as {contract.file.type}: {reason}") from error
     missing = [column.name for column in contract.columns if column.name not in delivered.columns]
     if missing:
         found = ", ".join(name for name in delivered.columns if name != "row_number")
         raise DeliveryRefused(
-            f"{file.name}: column {', '.join(missing)} is missing; the file has {found}. Expected by "
+            f"{delivery.path}: column {', '.join(missing)} is missing; the file has {found}. Expected by "
             f"contract {contract.name} {contract.version} ({contract.path.name}). Nothing was stored. Deliver the "
             "column, or change the contract and its version."
         )
     return delivered, unsplit
 
 
-def _checked(session: Session, contract: Contract, delivered: ibis.Table, at: datetime, *, history: bool) -> ibis.Table:
+def _checked(
+    session: InProcess, contract: Contract, delivered: ibis.Table, at: datetime, *, history: bool
+) -> ibis.Table:
     """Typed rows with ``reasons`` (null for a good row), computed once."""
     zones = {contract.event_time: contract.event_time_zone}
     values = {c.name: typed(delivered[c.name], c, zones.get(c.name, contract.timezone)) for c in contract.columns}

@@ -28,7 +28,7 @@ DELIVERIES = TableSpec(
         Column("path", "string", "the file, relative to the landing folder", nullable=False),
         Column("sha256", "string", "of the file", nullable=False),
         Column("bytes", "int64", "of the file", nullable=False, unit="bytes"),
-        Column("event", "string", "accepted, refused, replayed or retracted", nullable=False),
+        Column("event", "string", "accepted, refused, replayed, retracted, or seen: delivered before", nullable=False),
         Column("rows", "int64", "in the file", nullable=False),
         Column("accepted", "int64", "rows that are in the raw table", nullable=False),
         Column("quarantined", "int64", "rows that are in quarantine", nullable=False),
@@ -36,6 +36,7 @@ DELIVERIES = TableSpec(
         Column("history", "boolean", "rows take their known time from the contract", nullable=False),
         Column("note", "string", "why it was refused, or by whom it was withdrawn"),
         Column("at", INSTANT, "when (UTC)", nullable=False),
+        Column("version", "string", "of the file where it lies: changes when it is written"),
     ),
     description="The ledger: every event of every delivery, in order; only ever added to.",
 )

@@ -46,7 +46,7 @@ def decide(
     settings, plan_id, by = lakehouse.settings, config.plan_id, config.by
     try:
         policy = read_policy(settings.retention_file)
-        with deciding(settings), lakehouse.session() as session:
+        with deciding(settings), lakehouse.in_process() as session:
             if config.decision is Verdict.reject:
                 state = reject(session, plan_id, by=by, reason=config.reason, at=clock())
             else:
@@ -63,9 +63,9 @@ def decide(
         context.log.info("plan %s is %s by %s", plan_id, state.state, by)
         write_plan_page(lakehouse, registry, plan_id, policy, data_ends.day)
         if config.decision is Verdict.approve:
-            with deciding(settings), lakehouse.session() as session:
+            with deciding(settings), lakehouse.in_process() as session:
                 written = export(session, settings, plan_id, by=by, at=clock())
-            context.log.info("%s rows in %s", written.rows, written.csv.parent)
+            context.log.info("%s rows in %s", written.rows, written.folder)
     except (PlanRefused, PolicyError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import uuid
+import io
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis
@@ -23,7 +21,8 @@ from cdap_assets.retention.ledger import (
     record_export,
 )
 from cdap_assets.snapshots import cutoff
-from resources.lakehouse import Session
+from resources.object_store import open_store, readable
+from resources.session import Session
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,17 +35,19 @@ COLUMNS = ["plan_id", "customer_id", "key_space", "customer_key", "channel", "re
 
 @dataclass(frozen=True)
 class Export:
-    """The files of one export and the rows in each."""
+    """Where the files of one export are, and the rows in each."""
 
-    csv: Path
-    parquet: Path
+    folder: str
+    csv: str
+    parquet: str
     rows: int
 
 
 def export(session: Session, settings: Settings, plan_id: str, *, by: str, at: datetime) -> Export:
     """Write the approved contacts of a plan, one row per customer key, and note it in the audit.
 
-    The files appear together or not at all. Raises :class:`PlanRefused` for a plan that is not approved.
+    In a home the files appear together or not at all, in S3 each whole. Raises :class:`PlanRefused` for a plan
+    that is not approved.
     """
     state = plan_states(session).get(plan_id)
     if state is None:
@@ -55,21 +56,17 @@ def export(session: Session, settings: Settings, plan_id: str, *, by: str, at: d
         raise PlanRefused(f"plan {plan_id} is {state.state}; only an approved plan is exported")
     contacts = contacts_of(plan_rows(session, plan_id), state)
     rows = _with_keys(session, contacts, cutoff(state.snapshot, settings.zone))
-    settings.exports.mkdir(parents=True, exist_ok=True)
-    partial = settings.exports / f".{plan_id}-{uuid.uuid4().hex}.partial"
-    partial.mkdir()
-    try:
-        rows.to_parquet(partial / f"{plan_id}.parquet", index=False)
-        neutral(rows).to_csv(partial / f"{plan_id}.csv", index=False, lineterminator="\r\n")
-        digest = hashlib.sha256((partial / f"{plan_id}.csv").read_bytes()).hexdigest()
-        folder = settings.exports / f"{plan_id}-{at:%Y%m%dT%H%M%S%f}"
-        # noted first: a note without files misleads nobody, files without a note are what an audit is against
-        record_export(session, plan_id, by=by, file=f"exports/{folder.name}/", sha256=digest, rows=len(rows), at=at)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return Export(folder / f"{plan_id}.csv", folder / f"{plan_id}.parquet", len(rows))
+    csv = neutral(rows).to_csv(index=False, lineterminator="\r\n").encode()
+    parquet = io.BytesIO()
+    rows.to_parquet(parquet, index=False)
+    folder = f"{plan_id}-{at:%Y%m%dT%H%M%S%f}"
+    # noted first: a note without files misleads nobody, files without a note are what an audit is against
+    digest = hashlib.sha256(csv).hexdigest()
+    record_export(session, plan_id, by=by, file=f"exports/{folder}/", sha256=digest, rows=len(rows), at=at)
+    store = open_store(settings.root("exports"), settings)
+    store.write_together(folder, {f"{plan_id}.parquet": parquet.getvalue(), f"{plan_id}.csv": csv})
+    csv_place, parquet_place = (readable(store.location(f"{folder}/{plan_id}.{kind}")) for kind in ("csv", "parquet"))
+    return Export(readable(store.location(folder)), csv_place, parquet_place, len(rows))
 
 
 def _with_keys(session: Session, contacts: pd.DataFrame, at: datetime) -> pd.DataFrame:

@@ -13,9 +13,10 @@ import ibis
 
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, resolve
 from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, HOLDOUT, NOT_SELECTED, PLAN_EVENTS, RETENTION_PLAN
-from resources.lakehouse import Session
-from resources.lock import Busy, exclusive
+from resources.lock import Busy, confirm, exclusive
+from resources.session import Session
 from resources.settings import Settings
+from resources.table import TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,8 +217,7 @@ def approve(
             "are never changed; approve just these (--first, edits undone), or reject it"
         )
     if arms and not fixed:
-        assigned = [_arm(customer, arm, plan_id, at) for customer, arm in arms.items()]
-        session.publish(ARMS, ibis.memtable(assigned, schema=ARMS.schema()), append=True)
+        _append(session, ARMS, [_arm(customer, arm, plan_id, at) for customer, arm in arms.items()])
     event = APPROVED if len(contacts) == whole else PARTLY
     _write(session, [_event(plan_id, event, by, at, note=note, contacts=len(contacts))])
     return _after(state, _event(plan_id, event, by, at, note=note, contacts=len(contacts)))
@@ -307,7 +307,12 @@ def _arm(customer: str, arm: str, plan_id: str | None, at: datetime) -> dict[str
 
 def _write(session: Session, events: list[dict[str, Any]]) -> None:
     if events:
-        session.publish(PLAN_EVENTS, ibis.memtable(events, schema=PLAN_EVENTS.schema()), append=True)
+        _append(session, PLAN_EVENTS, events)
+
+
+def _append(session: Session, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
+    confirm()  # whoever lost the lock has read what another one has decided since
+    session.publish(spec, ibis.memtable(rows, schema=spec.schema()), append=True)
 
 
 def plan_basis(lapse_version: int, value_version: int, reviewed: bool, policy: RetentionPolicy) -> str:
@@ -340,8 +345,7 @@ def assign_holdout(session: Session, customers: Sequence[str], share: float, at:
     new = sorted(set(customers) - seen)
     drawn = [customer for customer, chosen in zip(new, assign(new, "universal holdout", share), strict=True) if chosen]
     if drawn:
-        rows = [_arm(customer, HOLDOUT, None, at) for customer in drawn]
-        session.publish(ARMS, ibis.memtable(rows, schema=ARMS.schema()), append=True)
+        _append(session, ARMS, [_arm(customer, HOLDOUT, None, at) for customer in drawn])
     return frozenset((held | _merged(session, held) | set(drawn)) & set(customers))
 
 
@@ -354,9 +358,12 @@ def _merged(session: Session, held: set[str]) -> set[str]:
 
 @contextmanager
 def deciding(settings: Settings) -> Iterator[None]:
-    """One process decides about plans at a time. Raises :class:`PlanRefused` when another one does."""
+    """One process decides about plans at a time. Raises :class:`PlanRefused` when another one does.
+
+    What is decided is written only while the lock is this process's own still.
+    """
     try:
-        with exclusive(settings.locks, "plans", timeout=LOCK_SECONDS):
+        with exclusive(settings, "plans", timeout=LOCK_SECONDS):
             yield
     except Busy as error:
         raise PlanRefused(str(error)) from error

@@ -27,8 +27,10 @@ from pages.plan import (
     plan_page,
 )
 from pages.plan import PlanState as PageState
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
+from resources.object_store import open_store
+from resources.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +48,10 @@ def write_plan_page(
     lakehouse: Lakehouse, registry: ModelRegistry, plan_id: str, policy: RetentionPolicy, data_ends: date | None
 ) -> None:
     """Write the page of a plan as it stands now."""
-    with lakehouse.session() as session:
+    with lakehouse.in_process() as session:
         figures = plan_figures(session, registry, plan_id, policy, data_ends)
-    lakehouse.settings.pages.mkdir(parents=True, exist_ok=True)
-    target = lakehouse.settings.pages / page_name(plan_id)
-    partial = target.with_suffix(".partial")
-    partial.write_text(plan_page(figures), encoding="utf-8")
-    partial.replace(target)
+    store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
+    store.write(page_name(plan_id), plan_page(figures).encode())
 
 
 def plan_figures(

@@ -30,8 +30,9 @@ from cdap_assets.retention.tables import CONTACT, CONTROL, RETENTION_PLAN
 from cdap_assets.snapshots import cutoff
 from cdap_assets.table_asset import requested_keys
 from cdap_assets.table_metadata import publish_metadata
-from resources.lakehouse import Lakehouse, Published, Session
+from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
+from resources.session import Published, Session
 from resources.table import TableSpec
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def plan_asset(partitions: dg.PartitionsDefinition[str], specs: "Mapping[str, Ta
         # what people decided is read as it is now: this run's pins are older than the lock
         with (
             deciding(settings),
-            lakehouse.session() as decided,
-            lakehouse.session(context.run.run_id) as session,
+            lakehouse.in_process() as decided,
+            lakehouse.in_process(context.run.run_id) as session,
         ):
             try:
                 plan_id, rows, published = write_draft(

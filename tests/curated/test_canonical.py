@@ -18,7 +18,6 @@ from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import ledger, retract
 from cdap_assets.raw.tables import raw_table
 from cdap_assets.table_asset import TableAsset
-from resources.catalog import NAMESPACE
 from tests.curated.till import CONTRACT, Line, Shop, rebuilt
 from tests.rows import found, table
 
@@ -133,7 +132,7 @@ def test_runs_that_rebuild_what_changed_end_where_one_run_over_everything_does(t
         assert run(shop, number).success
     step_by_step = {name: shop.rows(name) for name in CURATED}
     for name in CURATED:
-        shop.lakehouse.catalog.drop_table((NAMESPACE, name))
+        shop.lakehouse.catalog.drop_table((shop.lakehouse.database, name))
     result = shop.run(START + timedelta(days=9), *CURATED)
     assert rebuilt(result, "order_lines") == "everything: first build"
     assert {name: shop.rows(name) for name in CURATED} == step_by_step

@@ -26,8 +26,9 @@ from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH
 from cdap_assets.retention.page import _champions, page_name, plan_figures
 from cdap_assets.retention.policy import read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
+from resources.session import Session
 from resources.settings import Settings
 from tests.shop import CLOCK, LAST_DAY, SNAPSHOT, key, run_shop
 

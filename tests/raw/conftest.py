@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from resources.engine import DuckDBEngine
+from resources.engines.engine import Engine
+from resources.lakehouse import Lakehouse
+from resources.settings import Settings
 from tests.raw.shop import Shop
 
 
@@ -22,7 +24,8 @@ def open_shop(tmp_path: Path) -> Callable[[str], Shop]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    engine = DuckDBEngine(threads=1, memory_limit="500MB", spill=tmp_path_factory.mktemp("spill"))
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    settings = Settings(home=tmp_path_factory.mktemp("home"), threads=1, memory_limit="500MB")
+    engine = Lakehouse(settings).in_process().engine
     yield engine
     engine.close()

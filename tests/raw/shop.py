@@ -11,7 +11,7 @@ from cdap_assets.contracts.contract import Contract, History, SourceColumn
 from cdap_assets.raw.deliveries import LedgerEntry, Taken, ledger, replay, retract, take
 from cdap_assets.raw.ingestion import Ingested
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
-from resources.engine import FileFormat
+from resources.file_format import FileFormat
 from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import ibis
 import pytest
 
 from cdap_assets.contracts.contract import History, SourceColumn
 from cdap_assets.raw import deliveries, ingestion
+from cdap_assets.raw.tables import DELIVERIES
 from resources.lock import Busy, exclusive
 from tests.raw.shop import COLUMNS, CONTRACT, HEADER, LAGGED, MONDAY, TUESDAY, WEDNESDAY, Shop, line, naive
 
@@ -47,7 +50,37 @@ def test_the_same_bytes_under_another_name_change_nothing(shop: Shop) -> None:
     shop.land("again/b.csv", HEADER + line(1))
     assert shop.take(TUESDAY).ingested == {}
     assert shop.lake.state("raw_till").snapshot_id == before
+    assert (shop.events(), [entry.event for entry in shop.ledger()]) == (["accepted", "seen"], ["accepted"])
+    assert shop.take(WEDNESDAY).ingested == {}
+    assert shop.events() == ["accepted", "seen"]  # noted once, and not read again
+
+
+def test_a_file_that_lies_as_the_ledger_knows_it_is_not_read_again(shop: Shop) -> None:
+    path = shop.land("a.csv", HEADER + line(1))
+    shop.take()
+    written = path.stat()
+    shop.land("a.csv", HEADER + line(2))
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert shop.take(TUESDAY) == deliveries.Taken({}, {})
     assert shop.events() == ["accepted"]
+    os.utime(path)
+    assert list(shop.take(WEDNESDAY).ingested) == ["till/a.csv"]
+
+
+def test_a_ledger_from_before_it_noted_versions_reads_each_file_once_more(shop: Shop) -> None:
+    path = shop.land("a.csv", HEADER + line(1))
+    shop.take()
+    [known] = shop.ledger()
+    old = dataclasses.replace(DELIVERIES, columns=tuple(c for c in DELIVERIES.columns if c.name != "version"))
+    home = Shop(shop.settings.home.with_name("old"))
+    with home.lake.session() as session:
+        entry = {**dataclasses.asdict(known), **dataclasses.asdict(known.delivery), "delivery_id": known.delivery.id}
+        session.publish(
+            old, ibis.memtable([{name: entry[name] for name in old.names}], schema=old.schema()), append=True
+        )
+    home.land("a.csv", path.read_bytes())
+    assert home.take(TUESDAY) == home.take(WEDNESDAY) == deliveries.Taken({}, {})
+    assert home.events() == ["accepted", "seen"]
 
 
 def test_two_copies_landed_together_are_one_delivery(shop: Shop) -> None:
@@ -257,7 +290,7 @@ def test_two_takes_of_one_source_at_once_do_not_double_rows(shop: Shop) -> None:
 def test_a_source_that_another_process_works_on_says_who(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "WAIT", 0.1)
     with (
-        exclusive(shop.settings.locks, "raw_till", timeout=1),
+        exclusive(shop.settings, "raw_till", timeout=1),
         pytest.raises(Busy, match="raw_till is being worked on by process"),
     ):
         shop.take()

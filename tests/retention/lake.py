@@ -19,7 +19,8 @@ from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.retention.plan import write_draft
 from cdap_assets.retention.policy import RetentionPolicy
 from cdap_assets.retention.tables import ARMS
-from resources.lakehouse import Lakehouse, Session
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.settings import Settings
 from tests.rows import table
 
