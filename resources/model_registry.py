@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from resources.lock import Busy, exclusive
 
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
     from resources.settings import Settings
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous_champion"
 REVIEW_PAGE = "review.html"
 SETUP_TIMEOUT = 120  # seconds another process may take to set up the database
+UNREACHED = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}  # MLflow's codes for no answer, and for a broken one
 
 
 class RegistryUnavailable(RuntimeError):
-    """MLflow cannot be reached or set up; nothing was registered."""
+    """MLflow cannot be reached or set up; the call that failed registered nothing that is used."""
 
 
 class UnknownVersion(ValueError):
@@ -59,8 +64,31 @@ class ModelVersion:
         return self.tags.get("gates") == "passed"
 
 
+def _reached(
+    method: Callable[Concatenate[ModelRegistry, Given], Answer],
+) -> Callable[Concatenate[ModelRegistry, Given], Answer]:
+    """Tell of a server that ended since the client was made, as of one that was never there."""
+
+    @functools.wraps(method)
+    def call(self: ModelRegistry, /, *arguments: Given.args, **named: Given.kwargs) -> Answer:
+        _ = self.client
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return method(self, *arguments, **named)
+        except MlflowException as error:
+            if error.error_code not in UNREACHED:
+                raise
+            raise self._unavailable(error, "What was half done is not used: do it again.") from error
+
+    return call
+
+
 class ModelRegistry:
-    """Reading and writing model versions. The home's database is set up once, by one process at a time."""
+    """Reading and writing model versions. The home's database is set up once, by one process at a time.
+
+    Each call raises :class:`RegistryUnavailable` when MLflow does not answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -75,6 +103,7 @@ class ModelRegistry:
         """The MLflow client, with the database set up. Raises :class:`RegistryUnavailable`."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing of an installation leaves it
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         with _quiet():
             import mlflow
             from mlflow.exceptions import MlflowException
@@ -90,20 +119,26 @@ class ModelRegistry:
                 else:
                     (self.settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
                     # the client sets up the tables when it is made, the registry's when it is first asked
-                    with exclusive(self.settings.locks, "mlflow", timeout=SETUP_TIMEOUT):
+                    with exclusive(self.settings, "mlflow", timeout=SETUP_TIMEOUT):
                         client = mlflow.MlflowClient(self.uri, self.uri)
                         client.search_registered_models(max_results=1)
             except (MlflowException, SQLAlchemyError, OSError, Busy) as error:
-                told = str(error).splitlines()[0]
-                raise RegistryUnavailable(
-                    f"MLflow at {self.uri} does not answer: {told} "
-                    "Start it, or unset CDAP_MLFLOW_URI to use the home's own store. Nothing was registered."
-                    if self.settings.mlflow_uri
-                    else f"MLflow's store {self.uri} cannot be set up: {told} "
-                    f"Its folder must be writable: {self.settings.home / 'mlflow'}. Nothing was registered."
-                ) from error
+                raise self._unavailable(error, "Nothing was registered.") from error
         return client
 
+    def _unavailable(self, error: Exception, done: str) -> RegistryUnavailable:
+        told = str(error).splitlines()[0]
+        if self.settings.mlflow_uri:
+            return RegistryUnavailable(
+                f"MLflow at {self.uri} does not answer: {told} "
+                f"Start it, or unset CDAP_MLFLOW_URI to use the home's own store. {done}"
+            )
+        return RegistryUnavailable(
+            f"MLflow's store {self.uri} cannot be set up or used: {told} "
+            f"Its folder must be writable: {self.settings.home / 'mlflow'}. {done}"
+        )
+
+    @_reached
     def register(
         self,
         name: str,
@@ -167,6 +202,7 @@ class ModelRegistry:
         location = None if self.settings.mlflow_uri else (self.settings.home / "mlflow" / "artifacts").as_uri()
         return str(client.create_experiment(name, artifact_location=location))
 
+    @_reached
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, newest first; none for a model never registered."""
         if not _exists(self.client, name):
@@ -174,6 +210,7 @@ class ModelRegistry:
         found = self.client.search_model_versions(f"name = '{name}'")
         return sorted((self.version(name, int(v.version)) for v in found), key=lambda v: -v.version)
 
+    @_reached
     def version(self, name: str, version: int) -> ModelVersion:
         """One version. Raises :class:`UnknownVersion`."""
         from mlflow.exceptions import MlflowException
@@ -181,12 +218,15 @@ class ModelRegistry:
         try:
             found = self.client.get_model_version(name, str(version))
         except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             raise UnknownVersion(f"model {name} has no version {version}; see `cdap models list`") from error
         model = self.client.get_registered_model(name)
         aliases = tuple(sorted(alias for alias, number in model.aliases.items() if int(number) == version))
         run = self.client.get_run(found.run_id)
         return ModelVersion(name, version, aliases, found.run_id, dict(run.data.metrics), dict(found.tags))
 
+    @_reached
     def champion(self, name: str) -> ModelVersion | None:
         """The version that serves, or ``None``."""
         if not _exists(self.client, name):
@@ -194,6 +234,7 @@ class ModelRegistry:
         number = self.client.get_registered_model(name).aliases.get(CHAMPION)
         return None if number is None else self.version(name, int(number))
 
+    @_reached
     def serve_first(self, name: str, version: int) -> None:
         """Let a very first version that passed its gates serve, unreviewed. Does nothing with a champion there.
 
@@ -203,6 +244,7 @@ class ModelRegistry:
             self._refuse_failed(self.version(name, version))
             self.client.set_registered_model_alias(name, CHAMPION, str(version))
 
+    @_reached
     def approve(self, name: str, version: int, *, by: str, at: datetime, reason: str = "") -> ModelVersion:
         """Make a version the champion in the name of a person; the one before is kept as ``previous_champion``.
 
@@ -230,6 +272,7 @@ class ModelRegistry:
                 "See its review page."
             )
 
+    @_reached
     def rollback(self, name: str, *, by: str, at: datetime, reason: str = "") -> ModelVersion:
         """Let the champion before this one serve again. Raises ``ValueError`` when there is none."""
         model = self.client.get_registered_model(name) if _exists(self.client, name) else None
@@ -238,6 +281,7 @@ class ModelRegistry:
             raise ValueError(f"model {name} has no previous champion to go back to")
         return self.approve(name, int(number), by=by, at=at, reason=reason or "rollback")
 
+    @_reached
     def load(self, version: ModelVersion) -> Any:
         """The estimator of a version."""
         with _quiet():
@@ -247,6 +291,7 @@ class ModelRegistry:
             found = self.client.get_model_version(version.name, str(version.version))
             return mlflow.sklearn.load_model(found.source)
 
+    @_reached
     def review_page(self, version: ModelVersion) -> str:
         """The page that a person judges the version by."""
         with tempfile.TemporaryDirectory() as folder, _quiet():

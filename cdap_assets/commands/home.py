@@ -38,8 +38,12 @@ def home_settings() -> Settings:
 
 
 def _wrong_settings(error: ValidationError) -> str:
-    """Each setting that cannot be used, with the reason."""
-    return "; ".join(f"CDAP_{str(e['loc'][-1]).upper()}: {e['msg']}" for e in error.errors())
+    """Each setting that cannot be used, with the reason; what several are wrong about together names them itself."""
+    reasons = []
+    for found in error.errors():
+        name = "".join(f"CDAP_{str(part).upper().removeprefix('CDAP_')}: " for part in found["loc"][-1:])
+        reasons.append(name + found["msg"].removeprefix("Value error, "))
+    return "; ".join(reasons)
 
 
 @contextmanager
@@ -47,9 +51,10 @@ def told() -> Iterator[None]:
     """Expected errors end the command with their message instead of a traceback."""
     from sqlalchemy.exc import OperationalError
 
+    from cdap_assets.commands.instance import InstanceUnavailable
     from cdap_assets.pipeline import NoSnapshot
     from cdap_assets.retention.ledger import PlanRefused
-    from resources.lakehouse import LakehouseError
+    from resources.errors import LakehouseError
     from resources.lock import Busy
     from resources.model_registry import RegistryUnavailable, UnknownVersion
 
@@ -65,6 +70,7 @@ def told() -> Iterator[None]:
         PlanRefused,
         NoSnapshot,
         LakehouseError,
+        InstanceUnavailable,
         RegistryUnavailable,
         UnknownVersion,
         Busy,

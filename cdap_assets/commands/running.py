@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cdap_assets import pipeline
 from cdap_assets.commands.home import console
+from cdap_assets.commands.instance import open_instance
 from cdap_assets.lineage import Lineage, read_lineage
 from cdap_assets.pipeline import Stage, contiguous
 from resources.lakehouse import Lakehouse
@@ -77,7 +78,7 @@ def run(settings: Settings, clock: Callable[[], datetime], asked: date | None) -
 def holding(settings: Settings) -> Iterator[None]:
     """Hold the home for one run of the main job at a time. Raises ``ValueError`` that says who holds it."""
     try:
-        with exclusive(settings.locks, "run", timeout=0):
+        with exclusive(settings, "run", timeout=0):
             yield
     except Busy as error:
         if error.name != "run":
@@ -174,12 +175,10 @@ class Runner:
 
 @contextmanager
 def _runner(settings: Settings, lineage: Lineage, clock: Callable[[], datetime]) -> Iterator[Runner]:
-    import dagster as dg
-
     from cdap_assets.definitions import build_definitions
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings.home) as instance:
         yield Runner(build_definitions(settings, clock=clock), instance, lineage.broken)
 
 

@@ -1,0 +1,58 @@
+"""The home's Dagster instance, where runs are recorded, and what is missing when it cannot be opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+POSTGRES = "CDAP_POSTGRES_URL"
+CONNECT_SECONDS = 10
+
+
+class InstanceUnavailable(RuntimeError):
+    """Dagster's storage cannot be used; nothing was run."""
+
+
+@contextmanager
+def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of ``home``. Raises :class:`InstanceUnavailable` that names the variable or the database."""
+    import dagster as dg
+
+    config = home / "dagster" / "dagster.yaml"
+    wanted = re.findall(r"\{env: (\w+)\}", config.read_text(encoding="utf-8") if config.exists() else "")
+    missing = [name for name in wanted if not os.environ.get(name)]
+    if missing:
+        raise InstanceUnavailable(
+            f"{config} reads {', '.join(missing)} from the environment; set what is missing and run again. "
+            "Nothing was run."
+        )
+    if POSTGRES in wanted:
+        _ask(os.environ[POSTGRES])
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _ask(address: str) -> None:
+    """Connect once: Dagster itself would repeat six times and then not say which database it was."""
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    try:
+        create_engine(address, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}).connect().close()
+    except ModuleNotFoundError as error:
+        raise InstanceUnavailable(
+            f"{POSTGRES} wants a driver that is not installed ({error.name}); write postgresql+psycopg2://… "
+            "and install cdap[aws]. Nothing was run."
+        ) from error
+    except SQLAlchemyError as error:
+        told = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
+        raise InstanceUnavailable(
+            f"the PostgreSQL of {POSTGRES} does not answer: {told}. Start it, or mend the address. Nothing was run."
+        ) from error
