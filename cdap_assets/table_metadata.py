@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from resources.lakehouse import Published, Session
+from resources.engines.engine import Query
 from resources.lineage import column_lineage
+from resources.session import Published, Session
 from resources.table import Column, TableSpec
 
 if TYPE_CHECKING:
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def publish_metadata(spec: TableSpec, published: Published, expression: ibis.Table, session: Session) -> dict[str, Any]:
-    """Metadata of one materialization. Shows only columns that point at no person."""
+    """Metadata of one materialization. Shows only columns that point at no person.
+
+    Where queries are billed: their ids, the bytes they scanned and cost, and the bytes expected before they ran.
+    """
     lineage = column_lineage(expression, session.table_of)
     return {
         "dagster/row_count": published.total_rows,
@@ -33,6 +38,19 @@ def publish_metadata(spec: TableSpec, published: Published, expression: ibis.Tab
         "rows_written": published.rows,
         "replaced": published.replaced,
         "preview": dg.MetadataValue.md(preview(published.sample)),
+        **query_metadata(session.engine.queries),
+    }
+
+
+def query_metadata(queries: Sequence[Query]) -> dict[str, Any]:
+    """What the queries of a session took: USD, bytes, ids; empty where none is billed."""
+    if not queries:
+        return {}
+    return {
+        "query_cost_usd": round(sum(query.cost for query in queries), 6),
+        "scanned_bytes": sum(query.scanned_bytes for query in queries),
+        "expected_bytes": sum(query.expected_bytes for query in queries),
+        "query_ids": dg.MetadataValue.md("\n".join(f"- `{query.id}`" for query in queries)),
     }
 
 
