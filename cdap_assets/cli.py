@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -35,14 +36,23 @@ def init(
     example: bool = typer.Option(False, "--example", help="with contracts and files of the example panel"),
     timezone: str = typer.Option("UTC", help="whose midnight is the cut-off of a snapshot"),
     first_snapshot: str = typer.Option("2020-01-05", help="first weekly snapshot, a Sunday; about when data begins"),
+    target: Literal["local", "aws"] = typer.Option("local", help="aws: tables on S3, in Glue, computed by Athena"),
 ) -> None:
-    """Make an installation: everything of it lives in HOME."""
-    from cdap_assets.installation import make_home
+    """Make an installation: everything of it lives in HOME; on AWS, what a person writes of it."""
+    from cdap_assets.installation import make_aws_home, make_home
 
+    if example and target == "aws":
+        raise fail("the example is for a local home: leave out --example or --target aws")
     with told():
-        settings = make_home(home, example=example, timezone=timezone, first_snapshot=_date(first_snapshot))
-    console.print(f"made {settings.home}")
-    if not example:
+        if target == "aws":
+            make_aws_home(home, timezone=timezone, first_snapshot=_date(first_snapshot))
+        else:
+            make_home(home, example=example, timezone=timezone, first_snapshot=_date(first_snapshot))
+    console.print(f"made {home.absolute()}")
+    if target == "aws":
+        console.print("next: create what docs/aws.md lists, write its names into settings.env, and write a contract")
+        console.print("(contracts/orders.yaml.example shows how)")
+    elif not example:
         console.print("next: write a contract (contracts/orders.yaml.example shows how), drop files into")
         console.print(f"landing/<source>/, and run `CDAP_HOME={home} cdap run`")
 
@@ -115,6 +125,41 @@ def sql(query: str, as_csv: bool = typer.Option(False, "--csv")) -> None:
     with told():
         frame = cdap.open().sql(query)
     typer.echo(frame.to_csv(index=False) if as_csv else frame.to_string(index=False), nl=not as_csv)
+
+
+@app.command()
+def cost(
+    select: str | None = typer.Option(None, help="assets as Dagster selects them, such as 'group:features'"),
+    snapshot: str | None = typer.Option(None, help="a Sunday; default: the newest snapshot date"),
+    anew: bool = typer.Option(False, "--anew", help="as if every table were rebuilt whole"),
+) -> None:
+    """What building each table now would scan and cost on Athena, told from table metadata before anything runs."""
+    settings = home_settings()
+    from cdap_assets import pipeline
+    from cdap_assets.commands.costing import selected_tables, show_costs
+    from cdap_assets.lineage import read_lineage
+    from cdap_assets.scan_cost import scan_costs
+    from resources.lakehouse import Lakehouse
+
+    lineage = read_lineage(settings)
+    with told():
+        target = pipeline.chosen_snapshot(settings, lineage, utc_now(), _date(snapshot) if snapshot else None)
+        chosen = selected_tables(settings, select) if select else None
+        costs = scan_costs(lineage, Lakehouse(settings), [target], chosen, anew=anew)
+    show_costs(costs, settings)
+
+
+@app.command()
+def migrate(home: Path) -> None:
+    """Move the lake of HOME, with its history, and its deliveries into this installation: from a laptop to AWS."""
+    settings = home_settings()
+    from cdap_assets.commands.migrating import move
+    from resources.settings import Settings
+
+    with told():
+        if not (home / "settings.env").exists():
+            raise ValueError(f"{home} is no installation: it has no settings.env")
+        move(Settings.load(home), settings)
 
 
 @app.command()
