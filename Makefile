@@ -3,11 +3,11 @@ PYTHON ?= python3
 UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 
-.PHONY: help setup run ui test lint format lock bench clean
+.PHONY: help setup run ui test test-local test-aws cloud-test lint format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## list what you can do here
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .tools/bin/uv:
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install -q --disable-pip-version-check uv
@@ -27,8 +27,18 @@ run: setup ## the main job on the example panel, from delivered files to a draft
 ui: setup ## Dagster and MLflow with everything that ran
 	@$(BIN)/cdap ui
 
-test: setup ## all tests, in parallel
-	@$(BIN)/pytest -n 2 --dist worksteal
+test: test-local test-aws ## all tests; those of AWS are skipped without Java 24, Maven or PostgreSQL
+
+test-local: setup ## tests of this machine's engine, in parallel
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
+
+test-aws: setup ## tests of S3, Glue and Athena on a real Trino, in a process of their own
+	@$(BIN)/pytest -m cloud tests/cloud
+
+
+cloud-test: setup ## the tests of AWS in the account of your credentials; see docs/aws.md
+	@test -n "$$CDAP_CLOUD_BUCKET" || { echo "set CDAP_CLOUD_BUCKET to an existing bucket; docs/aws.md says what happens in it"; exit 1; }
+	@$(BIN)/pytest -m cloud tests/cloud
 
 lint: setup ## format, lint, types, room rules
 	@$(BIN)/ruff format --check .
@@ -40,7 +50,7 @@ format: setup ## rewrite the code in the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
-	@$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --group example --group dev pyproject.toml -o requirements.lock
+	@$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --extra aws --extra trino --group example --group dev pyproject.toml -o requirements.lock
 
 bench: setup ## the benchmarks; prints ratios against named alternatives
 	@$(BIN)/python -m benchmarks

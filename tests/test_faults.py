@@ -169,7 +169,7 @@ def test_a_full_disk_is_told_and_heals_when_there_is_space(small_disk: Path, cda
     with filler.open("r+b") as file:
         file.truncate(filler.stat().st_size - 700_000)  # room for catalogs to begin, not for the tables
     run = cdap(settings.home, "run")
-    assert run.returncode == 1
+    assert run.returncode != 0  # 1, or Python's own 120 where not even a log could be flushed
     assert "Traceback" not in run.stderr
     assert "error: " in run.stderr
     filler.unlink()

@@ -1,0 +1,72 @@
+"""Other sets of catalog, storage and engine: a self-hosted Trino over a REST catalog, and AWS without Athena."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cdap_assets.definitions import build_definitions
+from resources.lakehouse import Lakehouse
+from resources.settings import Settings
+from tests.cloud.account import Aws
+from tests.cloud.parity import differences, every_table, on_aws
+from tests.cloud.rest_catalog import rest_catalog
+from tests.cloud.trino import Trino, iceberg_catalog
+from tests.shop import CLOCK, make_shop
+
+pytestmark = pytest.mark.filterwarnings("default")
+SNAPSHOTS = (date(2023, 8, 6), date(2023, 8, 20))
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The shop's lake on this machine, up to features of three snapshots."""
+    settings = make_shop(tmp_path_factory.mktemp("here") / "home")
+    build(settings)
+    return settings
+
+
+def build(settings: Settings, *jobs: str) -> None:
+    """Ingestion to profiles, then features and labels, as Dagster runs; or only the named jobs."""
+    definitions = build_definitions(settings, clock=lambda: CLOCK)
+    begin, end = (day.isoformat() for day in SNAPSHOTS)
+    tags = {"dagster/asset_partition_range_start": begin, "dagster/asset_partition_range_end": end}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for job in jobs or ("refresh_lake", "build_snapshots"):
+            told = tags if job == "build_snapshots" else {}
+            assert definitions.resolve_job_def(job).execute_in_process(instance=instance, tags=told).success
+
+
+def test_a_trino_and_a_rest_catalog_of_ones_own_give_the_same_tables(
+    tmp_path: Path, here: Settings, aws: Aws, trino: Trino, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in aws.environment.items():
+        monkeypatch.setenv(name, value)
+    with rest_catalog(aws, bucket, tmp_path) as catalog:
+        rest = {"iceberg.catalog.type": "rest", "iceberg.rest-catalog.uri": catalog}
+        trino.add_catalog("lake", iceberg_catalog(aws.endpoint, aws.region, **rest))
+        shop = make_shop(tmp_path / "home")
+        changes = {"target": "local", "catalog": "rest", "engine": "trino", "athena_workgroup": ""}
+        address = f"http://cdap@{trino.uri.removeprefix('http://')}/lake"
+        settings = on_aws(shop, aws, bucket, **changes, catalog_uri=catalog, trino_uri=address)
+        build(settings)
+        assert differences(every_table(here), every_table(settings)) == []
+        with Lakehouse(settings).session() as session:
+            assert session.snapshot_id("customer_features") is not None
+
+
+def test_glue_and_s3_without_athena_give_the_same_tables_and_no_bill(
+    tmp_path: Path, here: Settings, aws: Aws, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in aws.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = on_aws(make_shop(tmp_path / "home"), aws, bucket, engine="duckdb", athena_workgroup="")
+    aws.forget_requests()
+    build(settings, "refresh_lake")
+    assert "athena" not in {call["service"] for call in aws.requests()}
+    found = {name: rows for name, rows in every_table(settings).items() if rows}
+    assert {"raw_orders", "customer_days", "customer_profile", "cohort_retention"} <= found.keys()
+    assert differences({name: rows for name, rows in every_table(here).items() if name in found}, found) == []
