@@ -11,8 +11,9 @@ from benchmarks.task import Task
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, customer_features
 from cdap_assets.lineage import read_lineage
 from cdap_assets.snapshots import cutoff, snapshot_rows
-from resources.catalog import local_path
-from resources.lakehouse import Lakehouse, Session
+from resources.catalog import planned_files
+from resources.lakehouse import Lakehouse
+from resources.session import Session
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def task(home: Path, dates: list[date]) -> Task:
             table, snapshot_id = lakehouse.load(name), session.snapshot_id(name)
             assert table is not None
             assert snapshot_id is not None
-            files[name] = [local_path(file.file_path) for file in session.files(table, snapshot_id)]
+            files[name] = [file.file_path.removeprefix("file://") for file in planned_files(table, snapshot_id)]
     cutoffs = {day: cutoff(day, settings.zone) for day in dates}
     return Task(home, files, cutoffs, settings.threads, settings.memory_limit)
 
@@ -39,7 +40,7 @@ def task(home: Path, dates: list[date]) -> Task:
 def written(task: Task, folder: Path) -> None:
     """The transformation, written as files where nobody reads them."""
     with _session(task) as session:
-        session.engine.write(CUSTOMER_FEATURES, _expression(session, task.cutoffs), folder)
+        session.engine.write(CUSTOMER_FEATURES, _expression(session, task.cutoffs), f"file://{folder}")
 
 
 def published(task: Task, folder: Path) -> None:  # noqa: ARG001 - it writes where the lakehouse says
