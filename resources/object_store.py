@@ -109,9 +109,9 @@ class FolderStore:
             if not key.startswith(prefix) or BEING_WRITTEN.search(key):
                 continue
             try:
-                status = found[key].lstat()
+                status = found[key].stat()
             except FileNotFoundError:
-                continue  # deleted meanwhile
+                continue  # deleted meanwhile, or a link to nothing
             if stat.S_ISREG(status.st_mode):
                 written = datetime.fromtimestamp(status.st_mtime, UTC)
                 yield StoredObject(key, status.st_size, written, str(status.st_mtime_ns))

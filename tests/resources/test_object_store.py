@@ -134,3 +134,15 @@ class TestFolderStore(StoreContract):
         assert next(listed).key == "1"
         store.delete(["2"])
         assert [found.key for found in listed] == ["3"]
+
+
+def test_a_link_to_a_file_is_read_as_that_file_and_never_deleted(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere.csv"
+    folder.mkdir()
+    elsewhere.write_bytes(b"delivered")
+    (folder / "orders.csv").symlink_to(elsewhere)
+    (folder / "gone.csv").symlink_to(tmp_path / "nothing")
+    store = FolderStore(folder)
+    assert [(found.key, found.size) for found in store.list()] == [("orders.csv", 9)]
+    assert store.delete(["orders.csv"]) == 0
+    assert elsewhere.read_bytes() == (folder / "orders.csv").read_bytes() == b"delivered"
