@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
@@ -275,9 +274,3 @@ def _below(root: str, location: str) -> str:
     if not plain.startswith(f"{root}/"):
         raise ValueError(f"{location} does not lie below {root}")
     return plain[len(root) + 1 :]
-
-
-def download(store: ObjectStore, key: str, target: BinaryIO | io.BufferedWriter) -> None:
-    """Copy a file's bytes to a stream, a piece at a time."""
-    with closing(store.open(key)) as source:
-        shutil.copyfileobj(source, target, 1 << 20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ibis.backends.sql import SQLBackend
 from ibis.backends.sql.compilers.trino import compiler
@@ -26,7 +26,6 @@ class QueryBackend(SQLBackend):
 
     name = "trino"
     compiler = compiler
-    supports_python_udfs: ClassVar[bool] = False
 
     def __init__(self, engine: RemoteEngine) -> None:
         super().__init__()

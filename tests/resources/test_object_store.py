@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.object_store import FolderStore, ObjectStore, download, open_store, read_bytes
+from resources.object_store import FolderStore, ObjectStore, open_store, read_bytes
 from resources.settings import Settings
 
 NAMES = ["plain", "with space", "Zoë 東京", "a=b/day=2024-03-01/x.parquet", "per%20cent", "it's", "#1?[x]*"]
@@ -85,13 +84,6 @@ class StoreContract:
             "export/plan.csv": b"1",
             "export/plan.json": b"{}",
         }
-
-    def test_a_large_file_is_copied_by_pieces(self, store: ObjectStore) -> None:
-        content = bytes(range(256)) * 12_000
-        store.write("large", content)
-        copy = io.BytesIO()
-        download(store, "large", copy)
-        assert copy.getvalue() == content
 
     def test_an_address_outside_is_no_key(self, store: ObjectStore) -> None:
         with pytest.raises(ValueError, match="does not lie below"):
