@@ -8,7 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -165,10 +165,11 @@ class FolderStore:
         return deleted
 
     def _prune(self, folder: Path) -> None:
-        # a prefix without keys does not exist, as on S3
-        while folder != self.folder and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
+        # a prefix without keys does not exist, as on S3; what another process puts there meanwhile keeps it
+        with suppress(OSError):
+            while folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
 
 
 class S3Store:
