@@ -1,3 +1,6 @@
+from datetime import date, timedelta
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,3 +131,80 @@ def test_unusable_input_is_named():
         evaluation.log_loss([0, 1], [0.1, 1.2])
     with pytest.raises(ValueError, match="positive actual total"):
         evaluation.bias_percent([0, 0], [1, 1])
+
+
+def test_the_poisson_deviance_is_least_for_the_true_mean():
+    counts = np.random.default_rng(0).poisson(2.0, 5000).astype(float)
+    at_mean = evaluation.poisson_deviance(counts, np.full(5000, counts.mean()))
+    assert at_mean < evaluation.poisson_deviance(counts, np.full(5000, 1.1 * counts.mean()))
+    assert evaluation.poisson_deviance([1.0, 4.0], [1.0, 4.0]) == pytest.approx(0)
+
+
+def test_the_interval_score_is_width_plus_ten_times_what_an_80_percent_interval_missed():
+    bounds = np.array([[0.0, 10.0], [0.0, 10.0], [5.0, 10.0]])
+    assert evaluation.interval_score([4.0, 12.0, 3.0], bounds) == pytest.approx((10 + 30 + 25) / 3)
+    assert evaluation.coverage([4.0, 12.0, 5.0], bounds) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="low end is above the high one in 1 rows"):
+        evaluation.coverage([1.0], [[2.0, 1.0]])
+
+
+def test_the_interval_score_is_least_for_the_true_quantiles():
+    x = np.random.default_rng(1).normal(size=20_000)
+    scores = [evaluation.interval_score(x, np.tile([-z, z], (len(x), 1))) for z in (0.9, 1.2816, 1.8)]
+    assert min(scores) == scores[1]
+
+
+def test_deciles_hold_everybody_once_and_all_of_the_total():
+    table = evaluation.deciles(Y, GOOD)
+    assert sum(row.n for row in table) == N
+    assert table[-1].captured == pytest.approx(1)
+    assert [row.predicted for row in table] == sorted((row.predicted for row in table), reverse=True)
+    assert table[0].lift > 1 > table[-1].lift
+
+
+def test_equal_predictions_share_a_decile():
+    assert [row.n for row in evaluation.deciles([1.0, 0.0, 3.0], [2.0, 2.0, 2.0])] == [3]
+
+
+def test_the_rule_of_the_profit_curve_treats_whom_it_pays_to_treat():
+    y, p = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.9, 0.6, 0.3, 0.1])
+    curve = evaluation.profit_curve(y, p, value=10, cost=2, success=0.5)
+    assert curve.break_even == pytest.approx(0.4)
+    assert (curve.rule_share, curve.rule_profit) == (0.5, pytest.approx(6.0))
+    assert curve.best_profit == pytest.approx(6.0)
+    assert (curve.share[0], curve.profit[0]) == (0, 0)
+    assert curve.profit[-1] == pytest.approx(2.0)
+    with pytest.raises(ValueError, match=r"success in \(0, 1\]"):
+        evaluation.profit_curve(y, p, value=10, cost=2, success=0)
+
+
+DAYS = [date(2026, 1, 4) + timedelta(days=7 * week) for week in range(12)]
+
+
+@given(cutoff=st.sampled_from(DAYS[5:]), horizon=st.integers(1, 35))
+def test_no_training_label_is_open_at_the_cutoff_of_a_temporal_split(cutoff, horizon):
+    train, test = evaluation.temporal_split(DAYS, cutoff, horizon)
+    assert not (train & test).any()
+    assert all(day + timedelta(days=horizon) <= cutoff for day, chosen in zip(DAYS, train, strict=True) if chosen)
+    assert all(day >= cutoff for day, chosen in zip(DAYS, test, strict=True) if chosen)
+
+
+def test_a_split_without_a_closed_label_is_refused():
+    with pytest.raises(ValueError, match="closed label before 2026-01-11"):
+        evaluation.temporal_split(DAYS, DAYS[1], 28)
+
+
+def test_rolling_origins_leave_their_history_before_and_a_whole_horizon_after_them():
+    origins = evaluation.rolling_origins(date(2026, 1, 1), date(2026, 12, 31), 28, step_days=21, history_days=180)
+    assert origins[-1] == date(2026, 12, 3)
+    assert origins[0] >= date(2026, 6, 30)
+    assert {(b - a).days for a, b in pairwise(origins)} == {21}
+    assert evaluation.rolling_origins(date(2026, 1, 1), date(2026, 2, 1), 28, step_days=7, history_days=30) == []
+
+
+def test_no_customer_is_in_two_folds():
+    seen = np.zeros(N, dtype=int)
+    for train, test in evaluation.customer_folds(GROUPS, 5, seed=0):
+        assert not set(GROUPS[train]) & set(GROUPS[test])
+        seen += test
+    assert (seen == 1).all()
