@@ -54,6 +54,7 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 
 bench: setup ## the benchmarks; prints ratios against named alternatives
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.btyd
 
 clean: ## remove the environment and caches; your CDAP_HOME stays
 	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,9 +31,9 @@ class LifetimeValue(BaseEstimator):
 
     def fit(self, X: pd.DataFrame) -> Self:
         """Learn from one row per customer. Raises ValueError as BetaGeometric, GammaGamma, or by column name."""
-        frequency, recency, T, spend = _columns(X)
-        self.purchases_ = BetaGeometric().fit(frequency, recency, T)
-        self.value_ = GammaGamma().fit(frequency + 1, spend)
+        histories, money = _histories(X)
+        self.purchases_ = BetaGeometric().fit(histories)
+        self.value_ = GammaGamma().fit(money)
         return self
 
     def predict(self, X: pd.DataFrame, horizon_days: int) -> pd.DataFrame:
@@ -43,16 +43,16 @@ class LifetimeValue(BaseEstimator):
         expected_spend (their product), probability_any_purchase. Raises ValueError naming a missing column.
         """
         check_is_fitted(self, "purchases_")
-        frequency, recency, T, spend = _columns(X)
+        histories, money = _histories(X)
         weeks = horizon_days / 7
-        purchases = self.purchases_.expected_purchases(weeks, frequency, recency, T)
-        value = self.value_.expected_value(frequency + 1, spend)
+        purchases = self.purchases_.expected_purchases(histories, weeks)
+        value = self.value_.expected_value(money)
         return pd.DataFrame(
             {
                 "expected_purchases": purchases,
                 "expected_value": value,
                 "expected_spend": purchases * value,
-                "probability_any_purchase": self.purchases_.probability_any_purchase(weeks, frequency, recency, T),
+                "probability_any_purchase": self.purchases_.probability_any_purchase(histories, weeks),
             },
             index=X.index,
         )
@@ -115,6 +115,14 @@ def evaluate(
         n=len(actual),
         model=figures(model.predict(X, horizon_days)["expected_spend"].to_numpy()),
         naive=figures(past_weekly_spend(X, horizon_days)),
+    )
+
+
+def _histories(X: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    frequency, recency, T, spend = _columns(X)
+    return (
+        pd.DataFrame({"frequency": frequency, "recency": recency, "T": T}, index=X.index),
+        pd.DataFrame({"frequency": frequency + 1, "monetary_value": spend}, index=X.index),
     )
 
 
