@@ -5,27 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
+from ml import blend
 from ml.evaluation import auc, expected_calibration_error
-from ml.explanation import Theme, reasons
 from ml.lapse import LapseClassifier
-
-
-def true_log_odds(X: pd.DataFrame) -> pd.Series:
-    recency, frequency = np.log1p(X["recency"]), np.log1p(X["frequency"])
-    return -2 + 1.2 * (recency - 2.5) - 0.9 * (frequency - 2) + 0.8 * X["gap"].isna()
-
-
-def shop(customers: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Three snapshots per customer; recency raises the risk, frequency lowers it, noise does nothing."""
-    rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(customers), 3)
-    n = len(groups)
-    recency, frequency = rng.gamma(2, 8, n), rng.poisson(8, n).astype(float)
-    gap = np.where(rng.random(n) < 0.2, np.nan, rng.gamma(4, 2, n))
-    X = pd.DataFrame({"recency": recency, "recency_weeks": recency / 7, "frequency": frequency, "gap": gap})
-    y = (rng.random(n) < 1 / (1 + np.exp(-true_log_odds(X)))).astype(int)
-    return X.assign(noise=rng.normal(size=n)), y, groups
-
+from tests.ml.regulars import shop, true_log_odds
 
 TRAIN = shop(1500, 1)
 TEST = shop(1500, 2)
@@ -45,6 +28,27 @@ def test_it_ranks_and_is_calibrated_on_customers_it_has_not_seen(model):
     assert best_possible - 0.01 < auc(y, p[:, 1]) <= best_possible + 0.005
     assert expected_calibration_error(y, p[:, 1]) < 0.03
     assert p[:, 1].mean() == pytest.approx(y.mean(), abs=0.03)
+
+
+def test_a_risk_that_rises_and_falls_again_is_learned():
+    rng = np.random.default_rng(4)
+    recency = rng.gamma(2, 20, 6000)
+    y = (rng.random(6000) < np.where((recency > 30) & (recency < 60), 0.5, 0.1)).astype(int)
+    model = LapseClassifier().fit(pd.DataFrame({"recency": recency}), y, np.arange(6000))
+    seen = pd.DataFrame({"recency": [10.0, 44.0, 110.0]})
+    np.testing.assert_allclose(model.predict_proba(seen)[:, 1], [0.1, 0.5, 0.1], atol=0.07)
+    assert model.contributions(seen)["recency"].idxmax() == 1
+
+
+def test_a_large_shop_is_learned_from_a_part_and_scored_in_batches(model, monkeypatch):
+    X, _, _ = TEST
+    whole = model.predict_proba(X)
+    monkeypatch.setattr(blend, "BATCH", 700)
+    np.testing.assert_allclose(model.predict_proba(X), whole)
+    assert model.predict_proba(X.iloc[:0]).shape == (0, 2)
+    monkeypatch.setattr(blend, "MOST_LOGISTIC_ROWS", 2000)
+    part = LapseClassifier(seed=3).fit(*TRAIN).predict_proba(X)
+    assert 0 < np.abs(part - whole)[:, 1].mean() < 0.02
 
 
 def test_memorising_customers_is_not_taken_for_calibration():
@@ -110,34 +114,3 @@ def test_unusable_input_is_named(model):
         LapseClassifier().fit(X * np.nan, y, groups)
     with pytest.raises(ValueError, match="fall into one of"):
         LapseClassifier().fit(X, (groups == 0).astype(int), groups)
-
-
-CATALOGUE = (
-    Theme("absence", ("recency", "recency_weeks"), lambda c: f"No purchase for {c['recency']:.0f} days"),
-    Theme("rhythm", ("frequency",), lambda c: f"Only {c['frequency']:.0f} purchase days"),
-    Theme("gap", ("gap",), lambda c: "Has no usual gap" if np.isnan(c["gap"]) else f"Gap of {c['gap']:.0f}"),
-)
-
-
-def test_reasons_are_in_the_customers_own_values_one_per_theme_and_strongest_first(model):
-    late = pd.DataFrame(
-        {"recency": [90.0], "recency_weeks": [90 / 7], "frequency": [6.0], "gap": [np.nan], "noise": [0.0]}
-    )
-    (given,) = reasons(model, late, CATALOGUE)
-    assert given[0] == ("absence", "No purchase for 90 days")
-    assert sorted(reason.sentence for reason in given[1:]) == ["Has no usual gap", "Only 6 purchase days"]
-    assert reasons(model, late, CATALOGUE, k=1) == [[("absence", "No purchase for 90 days")]]
-
-
-def test_a_safe_customer_gets_no_reason(model):
-    safe = pd.DataFrame({"recency": [1.0], "recency_weeks": [1 / 7], "frequency": [40.0], "noise": [0.0]})
-    (given,) = reasons(model, safe.assign(gap=TRAIN[0]["gap"].median()), CATALOGUE[:2])
-    assert given == []
-
-
-def test_a_catalogue_that_does_not_fit_the_model_is_refused(model):
-    X, _, _ = TEST
-    with pytest.raises(ValueError, match="'colour', which the model does not use"):
-        reasons(model, X, [Theme("looks", ("colour",), str)])
-    with pytest.raises(ValueError, match="two themes, 'absence' and 'again'"):
-        reasons(model, X, [CATALOGUE[0], Theme("again", ("recency",), str)])
