@@ -1,7 +1,10 @@
 """Scores: every customer of a snapshot by the champions, with plain reasons for the lapse risk."""
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,13 +19,18 @@ from cdap_assets.table_asset import requested_keys
 from cdap_assets.table_metadata import publish_metadata
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry, ModelVersion
-from resources.session import Session
+from resources.session import InProcess
+from resources.settings import Settings
 from resources.table import MONEY, Column, Invariant, TableSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
+    import pyarrow as pa
 
-BATCH = 100_000
+VERSION = "2"
+BATCH = 50_000  # customers in memory at a time
 
 CUSTOMER_SCORES = TableSpec(
     "customer_scores",
@@ -31,8 +39,17 @@ CUSTOMER_SCORES = TableSpec(
         CUSTOMER_ID,
         Column("eligible", "boolean", f"bought in the {ACTIVE_DAYS} days before the cut-off", nullable=False),
         Column("lapse_probability", "float64", f"of no purchase in {LAPSE_HORIZON} days; empty if not eligible"),
+        Column("lapse_low", "float64", "the rate among customers scored alike is at least this, of an 80 % interval"),
+        Column("lapse_high", "float64", "and at most this; both are empty where the champion has learned no interval"),
         Column("expected_purchases", "float64", f"purchase days in {VALUE_HORIZON} days", nullable=False),
         Column("expected_spend", MONEY, f"net spend in {VALUE_HORIZON} days", nullable=False, unit="currency"),
+        Column("spend_low", MONEY, "one customer in ten scored alike spends less", unit="currency"),
+        Column(
+            "spend_high",
+            MONEY,
+            "one in ten spends more; both are empty where the champion has learned no interval",
+            unit="currency",
+        ),
         Column("currency", "string", "ISO 4217 code", nullable=False),
         Column("theme_1", "string", "what the first reason is about"),
         Column("reason_1", "string", "what raises the lapse risk most, in words"),
@@ -43,16 +60,19 @@ CUSTOMER_SCORES = TableSpec(
         Column("lapse_model_version", "int64", "the champion that scored", nullable=False),
         Column("value_model_version", "int64", "the champion that scored", nullable=False),
         Column("reviewed", "boolean", "a person had approved both champions", nullable=False),
+        Column("features_snapshot_id", "int64", "Iceberg snapshot of customer_features that was read", nullable=False),
     ),
     key=("snapshot_date", "customer_id"),
     partition_by=("snapshot_date",),
     invariants=(
         Invariant("probability", "lapse_probability is 0 to 1", lambda t: ~t.lapse_probability.between(0, 1)),
         Invariant("spend", "expected_spend is not negative", lambda t: t.expected_spend < 0),
+        Invariant("lapse_interval", "lapse_low is at most lapse_high", lambda t: t.lapse_low > t.lapse_high),
+        Invariant("spend_interval", "spend_low is at most spend_high", lambda t: t.spend_low > t.spend_high),
     ),
     description=(
-        "One row per customer and snapshot: lapse probability of regulars, expected purchases and spend, up to "
-        "three plain reasons, and the model versions they come from."
+        "One row per customer and snapshot: lapse probability of regulars, expected purchases and spend with 80 % "
+        "intervals, up to three plain reasons, and the model versions and the snapshot of features they come from."
     ),
 )
 
@@ -66,7 +86,7 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
         deps=["customer_features", "champion"],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version="1",
+        code_version=VERSION,
         description=CUSTOMER_SCORES.description,
         metadata={"cdap/table": CUSTOMER_SCORES.name},
     )
@@ -75,9 +95,6 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
-        import ibis
-        import pandas as pd
-
         dates = [date.fromisoformat(key) for key in requested_keys(context)]
         if not dates:
             raise dg.Failure("customer_scores is built per snapshot date, and this run names none", allow_retries=False)
@@ -86,16 +103,18 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
             raise dg.Failure(missing(champions), allow_retries=False)
         refuse_leak(champions, dates)
         models = {name: registry.load(version) for name, version in champions.items()}
-        with lakehouse.in_process(context.run.run_id) as session:
-            batches = list(score_batches(session, dates, champions, models))
-            expression = ibis.memtable(pd.concat(batches)) if batches else CUSTOMER_SCORES.empty()
+        with (
+            lakehouse.in_process(context.run.run_id) as session,
+            spooled(lakehouse.settings, score_batches(session, dates, champions, models)) as spool,
+        ):
             published = session.publish(
                 CUSTOMER_SCORES,
-                expression,
+                session.engine.scan(CUSTOMER_SCORES, spool, "scored"),
                 replace={"snapshot_date": dates},
-                provenance={"code_version": "1", "models": model_versions(champions)},
+                provenance={"code_version": VERSION, "models": model_versions(champions)},
             )
-            metadata = publish_metadata(CUSTOMER_SCORES, published, expression, session)
+            # a score comes from a model: no column of it is made of columns by name
+            metadata = publish_metadata(CUSTOMER_SCORES, published, CUSTOMER_SCORES.empty(), session)
         return dg.MaterializeResult(metadata={**metadata, "models": model_versions(champions)})
 
     return customer_scores
@@ -121,22 +140,52 @@ def refuse_leak(champions: dict[str, ModelVersion], dates: list[date]) -> None:
 
 
 def score_batches(
-    session: Session, dates: list[date], champions: dict[str, ModelVersion], models: dict[str, Any]
+    session: InProcess, dates: list[date], champions: dict[str, ModelVersion], models: dict[str, Any]
 ) -> Iterator["pd.DataFrame"]:
-    """Scored customers, in batches that bound the memory."""
+    """Scored customers, a batch at a time."""
     features = session.read(CUSTOMER_FEATURES, {"snapshot_date": dates})
     features = features.mutate(spend_per_day_all=features.monetary_value)
     lapse, value = champions[lapse_model.NAME], champions[lifetime_value_model.NAME]
     for batch in session.engine.batches(features, BATCH):
-        rows = batch.to_pandas()
-        if rows.empty:
-            continue
-        scored = score(rows, models[lapse_model.NAME], models[lifetime_value_model.NAME])
-        yield scored.assign(
-            lapse_model_version=lapse.version,
-            value_model_version=value.version,
-            reviewed=lapse.reviewed and value.reviewed,
-        )
+        if batch.num_rows:
+            scored = score(batch.to_pandas(), models[lapse_model.NAME], models[lifetime_value_model.NAME])
+            yield scored.assign(
+                lapse_model_version=lapse.version,
+                value_model_version=value.version,
+                reviewed=lapse.reviewed and value.reviewed,
+                features_snapshot_id=session.snapshot_id(CUSTOMER_FEATURES.name),
+            )
+
+
+@contextmanager
+def spooled(settings: Settings, batches: Iterator["pd.DataFrame"]) -> Iterator[list[str]]:
+    """Batches of scores in a Parquet file of this machine, written as they come; no file for no batch.
+
+    The engine publishes from it in one commit, so no more than a batch is ever in memory. Gone afterwards.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _spool_schema()
+    spill = settings.home / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=spill, prefix="scores-") as folder:
+        path, written = Path(folder) / "scores.parquet", False
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_pandas(batch, schema=schema, preserve_index=False))
+                written = True
+        yield [str(path)] if written else []
+
+
+def _spool_schema() -> "pa.Schema":
+    """The declared columns, with money as the floats that models give; the engine makes it decimal."""
+    import pyarrow as pa
+
+    declared = CUSTOMER_SCORES.schema().to_pyarrow()
+    return pa.schema(
+        [pa.field(f.name, pa.float64() if pa.types.is_decimal(f.type) else f.type) for f in declared],
+    )
 
 
 def score(rows: "pd.DataFrame", lapse: Any, value: Any) -> "pd.DataFrame":
@@ -144,24 +193,42 @@ def score(rows: "pd.DataFrame", lapse: Any, value: Any) -> "pd.DataFrame":
     import numpy as np
 
     from cdap_assets.models.themes import themes_of
-    from ml.explanation import reasons
+    from ml.explain import reasons
 
     expected = value.predict(rows[lifetime_value_model.COLUMNS].astype(float), VALUE_HORIZON)
     eligible = (rows[f"purchase_days_{ACTIVE_DAYS}"] > 0).to_numpy()
     scored = rows[["snapshot_date", "customer_id", "currency"]].copy()
     scored["eligible"] = eligible
-    scored["lapse_probability"] = np.nan
+    scored[["lapse_probability", "lapse_low", "lapse_high"]] = np.nan
     scored["expected_purchases"] = expected["expected_purchases"].to_numpy()
     scored["expected_spend"] = expected["expected_spend"].round(4).to_numpy()
+    scored["spend_low"], scored["spend_high"] = interval(value, scored["expected_spend"].to_numpy())
     for number in (1, 2, 3):
         scored[f"theme_{number}"] = None
         scored[f"reason_{number}"] = None
     regulars = as_floats(rows[eligible])
     if len(regulars):
-        scored.loc[eligible, "lapse_probability"] = lapse.predict_proba(regulars)[:, 1]
+        probability = lapse.predict_proba(regulars)[:, 1]
+        low, high = interval(lapse, probability)
+        scored.loc[eligible, ["lapse_probability", "lapse_low", "lapse_high"]] = np.column_stack(
+            [probability, low, high]
+        )
         found = reasons(lapse, regulars, themes_of(lapse.feature_names_in_))
         for number in (1, 2, 3):
             told = [given[number - 1] if len(given) >= number else (None, None) for given in found]
             scored.loc[eligible, f"theme_{number}"] = [theme for theme, _sentence in told]
             scored.loc[eligible, f"reason_{number}"] = [sentence for _theme, sentence in told]
     return scored
+
+
+def interval(
+    model: Any, predicted: "npt.NDArray[np.float64]"
+) -> "tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]":
+    """The 80 % intervals that a model learned out of time; empty for a version that was registered without."""
+    import numpy as np
+
+    learned = getattr(model, "intervals_", None)
+    if learned is None:
+        return np.full(len(predicted), np.nan), np.full(len(predicted), np.nan)
+    low, high = learned.interval(predicted)
+    return low, high

@@ -7,13 +7,17 @@ from dataclasses import replace
 from math import isnan
 
 from cdap_assets.features.customer_features import WINDOWS
-from ml.explanation import Theme
+from ml.explain import Theme
 
 
 def _overdue(customer: Mapping[str, float]) -> str:
-    gap = customer["mean_gap"]
-    since = f"No purchase for {_days(customer['days_since_last'])}"
-    return since if isnan(gap) else f"{since}; usually every {_days(gap)}"
+    since, gap = customer["days_since_last"], customer["mean_gap"]
+    if isnan(gap):
+        return f"No purchase for {_days(since)}"
+    if since < gap:
+        # not late: what raises the risk is how seldom they buy
+        return f"Usually buys only every {_days(gap)}, last {_days(since)} ago"
+    return f"No purchase for {_days(since)}; usually every {_days(gap)}"
 
 
 def _rhythm(customer: Mapping[str, float]) -> str:
