@@ -49,7 +49,9 @@ class SourceColumn:
     ``type`` is an Ibis type name: string, int64, float64, decimal(p, s), boolean, date or timestamp(6).
     ``format`` is how a date or timestamp is written in text files (strptime codes). ``enum`` lists the
     allowed values, ``pattern`` is a regular expression that the whole text matches, ``minimum`` and
-    ``maximum`` are inclusive bounds; a row that breaks one of these is quarantined.
+    ``maximum`` are inclusive bounds; a row that breaks one of these is quarantined. ``purposes`` are what this
+    column may be used for, ``None``: what the contract says; ``sensitive`` marks a trait such as income, which
+    becomes a feature of a model only where the home's models.yaml allows it by name.
     """
 
     name: str
@@ -64,6 +66,8 @@ class SourceColumn:
     minimum: int | float | date | None = None
     maximum: int | float | date | None = None
     format: str | None = None
+    purposes: tuple[str, ...] | None = None
+    sensitive: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Contract:
     ``event_time`` is the column that says when a row happened; naive values of it are written in
     ``event_time_zone``, while naive values of every other timestamp column are written in ``timezone``,
     which also gives the local day. ``live`` is false for a closed data set whose last day is ``ends``.
+    ``purposes`` are all that the source may be used for, such as ``model_training``; none stated: no limit.
     ``retention`` is how long rows are kept; None keeps them. A delivery whose share of quarantined rows
     exceeds ``max_quarantined_share`` is refused.
     """

@@ -76,6 +76,8 @@ class ColumnProperties(_Properties):
     """The custom properties of a source column."""
 
     personal_data: Literal["none", "pseudonymous", "quasi", "direct"] = "none"
+    purposes: tuple[Text, ...] | None = None
+    sensitive: StrictBool = False
 
 
 class JoinProperty(_Properties):

@@ -245,6 +245,8 @@ class Reader:
             minimum=self._bound(logical, options, "minimum", place),
             maximum=self._bound(logical, options, "maximum", place),
             format=options.get("format"),
+            purposes=properties.purposes,
+            sensitive=properties.sensitive,
         )
 
     def _bound(self, logical: str, options: Mapping[str, Any], name: str, place: Place) -> Any:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import ibis
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, WINDOWS
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
+from resources.model_version import TableRead
 from resources.session import Session
+from resources.table_snapshots import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,17 +44,29 @@ class DataEnds:
     day: date | None
 
 
+class TrainingConfig(dg.Config):
+    """What a training run may be told."""
+
+    as_of: str | None = None
+    """ISO date: use only labels that had closed by this snapshot date. Empty: all that have closed."""
+
+    @property
+    def cutoff(self) -> date | None:
+        """``as_of`` as a date."""
+        return date.fromisoformat(self.as_of) if self.as_of else None
+
+
 class TooLittleHistory(ValueError):
     """Not enough closed snapshots to train on and to test out of time."""
 
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """Rows with features and ``label``, the snapshots among them, and the snapshot ids of the tables read."""
+    """Rows with features and ``label``, the snapshots among them, and the states of the tables read."""
 
     rows: pd.DataFrame
     snapshots: tuple[date, ...]
-    sources: Mapping[str, str]
+    sources: Mapping[str, TableRead]
     card: tuple[tuple[date, int, int, float], ...]
 
     @property
@@ -147,5 +162,13 @@ def _frame(
         )
     frame = rows.order_by(["snapshot_date", "customer_id"]).to_pandas()
     frame["snapshot_date"] = pd.to_datetime(frame["snapshot_date"]).dt.date
-    sources = {name: str(session.snapshot_id(name)) for name in tables}
-    return LabelledFrame(frame, snapshots, sources, tuple(card))
+    return LabelledFrame(frame, snapshots, _states(session, tables), tuple(card))
+
+
+def _states(session: Session, tables: tuple[str, ...]) -> dict[str, TableRead]:
+    found = {}
+    for name in tables:
+        snapshot = session.snapshot_id(name)
+        if snapshot is not None:
+            found[name] = TableRead(snapshot, rows_of(session.lakehouse, name, snapshot))
+    return found
