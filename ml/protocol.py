@@ -11,6 +11,7 @@ import pandas as pd
 
 from ml import evaluation
 from ml.evaluation import Interval
+from ml.evaluation.intervals import Floats
 
 
 class ProbabilityModel(Protocol):
@@ -43,7 +44,7 @@ class Figures:
 class OutOfTime:
     """Figures per test snapshot in order and pooled, and the predictions behind them.
 
-    `predictions` has columns snapshot_date, customer_id, label, probability, baseline.
+    `predictions` has columns snapshot_date, customer_id, label, probability, baseline, and those asked to be kept.
     """
 
     snapshots: tuple[Figures, ...]
@@ -68,6 +69,7 @@ def out_of_time(
     horizon_days: int,
     fit: Callable[[pd.DataFrame], ProbabilityModel],
     baseline: str,
+    keep: Sequence[str] = (),
     seed: int = 0,
     resamples: int = 500,
 ) -> OutOfTime:
@@ -75,8 +77,9 @@ def out_of_time(
 
     `frame` has one row per snapshot_date (datetime.date) and customer_id, a label of 0 and 1, and the
     features; `baseline` names a column that is higher for a higher risk, the rule to beat. `fit` gets
-    the training rows. Raises ValueError when a column is missing, a row is there twice, a label or
-    baseline value is missing, or a test snapshot has no rows, no closed snapshot before it or a single class.
+    the training rows; columns in `keep` stay beside the predictions. Raises ValueError when a column is
+    missing, a row is there twice, a label or baseline value is missing, or a test snapshot has no rows, no
+    closed snapshot before it or a single class.
     """
     _check(frame, baseline)
     if not test_snapshots:
@@ -93,7 +96,7 @@ def out_of_time(
         if rows.empty:
             raise ValueError(f"the frame has no rows for the test snapshot {test}")
         model = fit(frame[frame["snapshot_date"].isin(closed)])
-        part = rows[["snapshot_date", "customer_id", "label"]].copy()
+        part = rows[["snapshot_date", "customer_id", "label", *keep]].copy()
         part["probability"] = model.predict_proba(rows)[:, 1]
         part["baseline"] = rows[baseline].astype(float)
         parts.append(part)
@@ -104,6 +107,107 @@ def out_of_time(
         ),
         pooled=_figures(predictions, None, seed=seed, resamples=resamples),
         predictions=predictions,
+    )
+
+
+@dataclass(frozen=True)
+class ValueFigures:
+    """How well spend was predicted on one test snapshot, or on all of them pooled (snapshot_date None).
+
+    Errors are money per customer, bias is in percent of the total, Gini 0 to 1; intervals are 95 % by customer.
+    `naive_` figures are of the naive rule on the same customers; `mae_gain` is its error less the model's.
+    """
+
+    snapshot_date: date | None
+    n: int
+    mean: float
+    mae: Interval
+    rmse: Interval
+    bias_percent: Interval
+    gini: Interval
+    naive_mae: Interval
+    naive_rmse: Interval
+    naive_bias_percent: Interval
+    naive_gini: Interval
+    mae_gain: Interval
+
+
+@dataclass(frozen=True)
+class ValueOutOfTime:
+    """Figures per test snapshot in order and pooled, and the predictions behind them.
+
+    `predictions` has columns snapshot_date, customer_id, label, predicted, naive, and those asked to be kept.
+    """
+
+    snapshots: tuple[ValueFigures, ...]
+    pooled: ValueFigures
+    predictions: pd.DataFrame
+
+
+def value_out_of_time(
+    frame: pd.DataFrame,
+    *,
+    test_snapshots: Sequence[date],
+    predict: Callable[[pd.DataFrame], npt.ArrayLike],
+    naive: Callable[[pd.DataFrame], npt.ArrayLike],
+    keep: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = 500,
+) -> ValueOutOfTime:
+    """Judge a model of purchase histories on what its customers then spent, snapshot by snapshot.
+
+    `frame` has one row per snapshot_date and customer_id and the label, the spend of the window after it.
+    `predict` gets a snapshot's rows without the label, fits on their histories before the cut-off, and gives the
+    spend to expect (n,): it learns from no label, so no label can leak. Raises ValueError when a column is
+    missing, a row is there twice, a label is missing, or a test snapshot has no rows.
+    """
+    _check(frame, "label")
+    if not test_snapshots:
+        raise ValueError("at least one test snapshot is needed")
+    parts = []
+    for test in sorted(set(test_snapshots)):
+        rows = frame[frame["snapshot_date"] == test]
+        if rows.empty:
+            raise ValueError(f"the frame has no rows for the test snapshot {test}")
+        known = rows.drop(columns="label")
+        part = rows[["snapshot_date", "customer_id", "label", *keep]].copy()
+        part["predicted"], part["naive"] = np.asarray(predict(known)), np.asarray(naive(known))
+        parts.append(part)
+    predictions = pd.concat(parts, ignore_index=True)
+    return ValueOutOfTime(
+        snapshots=tuple(
+            _value_figures(part, part["snapshot_date"].iloc[0], seed=seed, resamples=resamples) for part in parts
+        ),
+        pooled=_value_figures(predictions, None, seed=seed, resamples=resamples),
+        predictions=predictions,
+    )
+
+
+def _value_figures(rows: pd.DataFrame, snapshot: date | None, *, seed: int, resamples: int) -> ValueFigures:
+    actual = rows["label"].to_numpy(dtype=float)
+    both = rows[["predicted", "naive"]].to_numpy(dtype=float)
+    customers = rows["customer_id"].to_numpy()
+
+    def interval(metric: evaluation.Metric, column: int) -> Interval:
+        return evaluation.bootstrap(metric, actual, both[:, column], customers, seed=seed, resamples=resamples)
+
+    def gain(truth: Floats, predicted: Floats, weights: Floats) -> float:
+        error = evaluation.mean_absolute_error
+        return error(truth, predicted[:, 1], weights) - error(truth, predicted[:, 0], weights)
+
+    measures = {
+        "mae": evaluation.mean_absolute_error,
+        "rmse": evaluation.root_mean_squared_error,
+        "bias_percent": evaluation.bias_percent,
+        "gini": evaluation.gini,
+    }
+    return ValueFigures(
+        snapshot_date=snapshot,
+        n=len(actual),
+        mean=float(actual.mean()),
+        **{name: interval(metric, 0) for name, metric in measures.items()},
+        **{f"naive_{name}": interval(metric, 1) for name, metric in measures.items()},
+        mae_gain=evaluation.bootstrap(gain, actual, both, customers, seed=seed, resamples=resamples),
     )
 
 
@@ -133,10 +237,10 @@ def _figures(rows: pd.DataFrame, snapshot: date | None, *, seed: int, resamples:
 
 
 def _check(frame: pd.DataFrame, baseline: str) -> None:
-    missing = [c for c in ("snapshot_date", "customer_id", "label", baseline) if c not in frame.columns]
+    missing = [c for c in dict.fromkeys(("snapshot_date", "customer_id", "label", baseline)) if c not in frame.columns]
     if missing:
         raise ValueError(f"the frame lacks column(s) {', '.join(missing)}")
-    for column in ("label", baseline):
+    for column in dict.fromkeys(("label", baseline)):
         unknown = int(frame[column].isna().sum())
         if unknown:
             raise ValueError(f"column {column!r} is missing in {unknown} rows; give closed snapshots only")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.evaluation import auc
-from ml.protocol import out_of_time, training_snapshots
+from ml.protocol import out_of_time, training_snapshots, value_out_of_time
 
 HORIZON = 28
 SNAPSHOTS = [date(2017, 6, 4) + timedelta(weeks=k) for k in range(10)]
@@ -88,3 +88,59 @@ def test_what_cannot_be_judged_is_named(frame):
         run(pd.concat([frame, frame.iloc[[0]]]))
     with pytest.raises(ValueError, match="single class"):
         run(frame.assign(label=0))
+
+
+def test_columns_asked_for_stay_beside_the_predictions(frame):
+    found = out_of_time(
+        frame, test_snapshots=SNAPSHOTS[-2:], horizon_days=HORIZON, fit=Recency, baseline="recency", keep=["coin"]
+    )
+    rows = frame[frame["snapshot_date"].isin(SNAPSHOTS[-2:])]
+    assert found.predictions["coin"].tolist() == rows["coin"].tolist()
+
+
+@pytest.fixture
+def spenders() -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    rows = pd.MultiIndex.from_product([SNAPSHOTS[:3], range(300)], names=["snapshot_date", "customer_id"])
+    X = pd.DataFrame(index=rows).reset_index()
+    X["rate"] = rng.gamma(2, 10, len(X))
+    X["label"] = X["rate"] * rng.gamma(4, 0.25, len(X))
+    return X
+
+
+def test_a_value_model_is_judged_beside_the_naive_rule_per_snapshot_and_pooled(spenders):
+    found = value_out_of_time(
+        spenders,
+        test_snapshots=SNAPSHOTS[1:3],
+        predict=lambda rows: rows["rate"],
+        naive=lambda rows: 2 * rows["rate"],
+        keep=["rate"],
+        resamples=50,
+    )
+    assert [figures.snapshot_date for figures in found.snapshots] == SNAPSHOTS[1:3]
+    assert found.pooled.n == 600
+    assert found.pooled.mae_gain.low > 0
+    assert found.pooled.mae_gain.value == pytest.approx(found.pooled.naive_mae.value - found.pooled.mae.value)
+    assert found.pooled.naive_bias_percent.value == pytest.approx(100 + 2 * found.pooled.bias_percent.value, abs=1e-6)
+    assert found.pooled.gini.value == pytest.approx(found.pooled.naive_gini.value)
+    assert set(found.predictions) == {"snapshot_date", "customer_id", "label", "rate", "predicted", "naive"}
+
+
+def test_a_value_model_never_sees_what_came(spenders):
+    def predict(rows: pd.DataFrame) -> pd.Series:
+        assert "label" not in rows
+        return rows["rate"]
+
+    value_out_of_time(spenders, test_snapshots=SNAPSHOTS[:1], predict=predict, naive=predict, resamples=5)
+
+
+def test_a_value_test_without_rows_or_labels_is_refused_by_name(spenders):
+    def judge(rows: pd.DataFrame, days: list[date]) -> None:
+        value_out_of_time(rows, test_snapshots=days, predict=lambda r: r["rate"], naive=lambda r: r["rate"])
+
+    with pytest.raises(ValueError, match=f"no rows for the test snapshot {SNAPSHOTS[9]}"):
+        judge(spenders, [SNAPSHOTS[9]])
+    with pytest.raises(ValueError, match="at least one test snapshot"):
+        judge(spenders, [])
+    with pytest.raises(ValueError, match=r"lacks column\(s\) label"):
+        judge(spenders.drop(columns="label"), SNAPSHOTS[:1])
