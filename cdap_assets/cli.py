@@ -92,6 +92,39 @@ def run(snapshot: str | None = typer.Option(None, help="a Sunday; default: the n
 
 
 @app.command()
+def backtest(
+    source: Path = typer.Argument(metavar="INPUT", help="CSV or Parquet, one row per order or order line"),
+    customer: str = typer.Option("customer_id", help="column of the customer id"),
+    order_date: str = typer.Option("date", "--date", help="column of the order date"),
+    amount: str | None = typer.Option(
+        None, help="column of the money, in one currency; default: amount, or purchases only where there is none"
+    ),
+    date_format: str | None = typer.Option(None, help="how dates are written, as %d/%m/%Y; default: ISO 8601"),
+    calibration_end: str = typer.Option(..., help="last day the forecast may know, YYYY-MM-DD"),
+    holdout_end: str = typer.Option(..., help="last day that is forecast, YYYY-MM-DD"),
+    output: Path = typer.Option(..., help="CSV of one row per customer"),
+    report: Path | None = typer.Option(None, help="one HTML page with figures, plots and what to trust"),
+) -> None:
+    """How well would forecasts have worked on my customers? Needs no installation."""
+    from cdap_assets.commands.backtesting import Request, run_backtest
+
+    with told():
+        run_backtest(
+            Request(
+                source=source,
+                customer_column=customer,
+                date_column=order_date,
+                amount_column=amount,
+                date_format=date_format,
+                calibration_end=_date(calibration_end),
+                holdout_end=_date(holdout_end),
+                output=output,
+                report=report,
+            )
+        )
+
+
+@app.command()
 def ui() -> None:
     """Dagster, MLflow and the review pages, on loopback."""
     settings = home_settings()
@@ -147,6 +180,14 @@ def cost(
         chosen = selected_tables(settings, select) if select else None
         costs = scan_costs(lineage, Lakehouse(settings), [target], chosen, anew=anew)
     show_costs(costs, settings)
+
+
+@app.command()
+def reproduce(model: str, version: int) -> None:
+    """Train a model version again from the table snapshots in its record, and compare every metric."""
+    from cdap_assets.commands.reproducing import reproduce_version
+
+    reproduce_version(model, version)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from cdap_assets.lineage import read_lineage
 from cdap_assets.models.champion import champion
 from cdap_assets.models.lapse_model import lapse_model
 from cdap_assets.models.lifetime_value_model import lifetime_value_model
+from cdap_assets.models.monitoring import monitoring_checks
 from cdap_assets.models.scores import scores_asset
 from cdap_assets.models.training import DataEnds
 from cdap_assets.raw.assets import broken_asset, raw_asset
@@ -57,7 +58,7 @@ def _definitions(settings: Settings, clock: Clock) -> dg.Definitions:
     scheduled, sensors = automation(settings, lineage, clock)
     return dg.Definitions(
         assets=with_policy(assets, lineage, settings.engine),
-        asset_checks=table_checks(specs),
+        asset_checks=[*table_checks(specs), *monitoring_checks(specs)],
         jobs=[*jobs(), decide_plan],
         schedules=scheduled,
         sensors=sensors,

@@ -8,7 +8,7 @@ UNPARTITIONED = ("raw", "curated", "identity", "profiles")
 
 
 def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
-    """refresh_lake, build_snapshots, train_models, score_and_plan, measure_outcomes."""
+    """refresh_lake, build_snapshots, train_models, score_and_plan, monitor_models, measure_outcomes."""
     lake = dg.AssetSelection.groups(*UNPARTITIONED)
     return [
         dg.define_asset_job("refresh_lake", lake, description="Take what has landed and bring every table up to it."),
@@ -26,6 +26,11 @@ def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             "score_and_plan",
             dg.AssetSelection.assets("champion", "customer_scores", "retention_plan"),
             description="Score one snapshot with the champions and draft its retention plan.",
+        ),
+        dg.define_asset_job(
+            "monitor_models",
+            dg.AssetSelection.checks_for_assets("customer_scores"),
+            description="Compare the newest scores with training, and past scores with what came true.",
         ),
         dg.define_asset_job(
             "measure_outcomes",

@@ -161,6 +161,77 @@ def reliability(bins: Sequence[tuple[float, float, int]], *, unit: str) -> Marku
     )
 
 
+def tracking(rows: Sequence[tuple[date, float, float | None, float | None]]) -> Markup:
+    """Actual purchases per week, and what was expected of those after the cut-off.
+
+    `rows` are (last day of the week, actual, forecast, reference); the expected ones are None before the
+    cut-off, which a line marks.
+    """
+    shown: list[Row] = [
+        {"week": day.isoformat(), "actual": actual, "forecast": forecast, "reference": reference}
+        for day, actual, forecast, reference in rows
+    ]
+    x = alt.X("week:T", title="week", axis=alt.Axis(format="%b %Y", tickCount=6, grid=False))
+    axis = alt.Axis(labelExpr=_SHORT_NUMBER, tickCount=5)
+    title = "purchase days per week"
+    layers = [
+        _chart(shown).mark_line(color=ACCENT, strokeWidth=1.5).encode(x, alt.Y("actual:Q", title=title, axis=axis))
+    ]
+    expected = [row for row in shown if row["forecast"] is not None]
+    for name, dash in (("reference", [2, 3]), ("forecast", [6, 3])):
+        line = _chart(expected).mark_line(color=MUTED if name == "reference" else WARM, strokeDash=dash, strokeWidth=2)
+        layers.append(line.encode(x, alt.Y(f"{name}:Q", title=title, axis=axis)))
+    known = [row["week"] for row in shown if row["forecast"] is None]
+    if known:
+        layers.append(_chart([{"week": known[-1]}]).mark_rule(color=RULE, strokeWidth=1.5).encode(x))
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=230))
+
+
+def gains(points: Sequence[tuple[float, float]], *, found_of: str) -> Markup:
+    """Share of all lapses (or of all spend) found among the share of customers with the highest predictions.
+
+    `points` are (share of customers, share found), from (0, 0) to (1, 1); the diagonal is drawing by lot.
+    """
+    shown: list[Row] = [{"customers": share, "found": found} for share, found in points]
+    axis = alt.Axis(format="~%", tickCount=5)
+    x = alt.X("customers:Q", title="customers, highest prediction first", axis=axis, scale=alt.Scale(domain=[0, 1]))
+    highest = max(1.0, *(row["found"] for row in shown))
+    y = alt.Y("found:Q", title=f"share of {found_of}", axis=axis, scale=alt.Scale(domain=[0, highest], nice=False))
+    by_lot: list[Row] = [{"customers": 0.0, "found": 0.0}, {"customers": 1.0, "found": 1.0}]
+    return _svg(
+        alt.layer(
+            _chart(by_lot).mark_line(color=MUTED, strokeDash=[4, 4], strokeWidth=1).encode(x, y),
+            _chart(shown).mark_line(color=ACCENT, strokeWidth=2).encode(x, y),
+            _chart(shown).mark_point(color=ACCENT, filled=True, size=36, opacity=1).encode(x, y),
+        ).properties(width=330, height=260)
+    )
+
+
+def profit(points: Sequence[tuple[float, float]], *, best: float, rule: float, unit: str) -> Markup:
+    """Money earned by the share of customers contacted, the highest predictions first.
+
+    `points` are (share, money in `unit`); `best` and `rule` are shares marked by a line.
+    """
+    step = max(1, -(-len(points) // _MOST_CURVE_POINTS))
+    kept = sorted({*points[::step], points[-1]})
+    shown: list[Row] = [{"customers": share, "money": money} for share, money in kept]
+    x = alt.X(
+        "customers:Q",
+        title="customers contacted, highest prediction first",
+        axis=alt.Axis(format="~%", tickCount=5, grid=False),
+        scale=alt.Scale(domain=[0, 1]),
+    )
+    y = alt.Y("money:Q", title=f"earned{f', {unit}' if unit else ''}", axis=alt.Axis(labelExpr=_SHORT_NUMBER))
+    return _svg(
+        alt.layer(
+            _chart([{"money": 0.0}]).mark_rule(color=MUTED).encode(y),
+            _chart(shown).mark_line(color=ACCENT, strokeWidth=2).encode(x, y),
+            _chart([{"customers": rule}]).mark_rule(color=WARM, strokeDash=[5, 4], strokeWidth=1.5).encode(x),
+            _chart([{"customers": best}]).mark_rule(color=ACCENT).encode(x),
+        ).properties(width=WIDTH, height=220)
+    )
+
+
 def _chart(rows: Sequence[Row]) -> alt.Chart:
     return alt.Chart(alt.Data(values=list(rows)))
 

@@ -76,10 +76,14 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much one feature matters to the model, in the review's `importance_measure`; may be negative."""
+    """How much one feature matters to the model, in the review's `importance_measure`; may be negative.
+
+    `direction` says in a few words what a higher value does, such as "raises the risk"; empty if not known.
+    """
 
     feature: str
     value: float
+    direction: str = ""
 
     def __post_init__(self) -> None:
         check_finite(f"importance of {self.feature!r}", self.value)
@@ -87,21 +91,103 @@ class Importance:
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition on a champion: the `figure` found, the `bar` it had to meet, what a failure means."""
+    """One condition on a champion: the `figure` found, the `bar` it had to meet, what a failure means.
+
+    `note` tells more of what was found, passed or not.
+    """
 
     name: str
     passed: bool
     figure: str
     bar: str
     failure_means: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table the model was trained from, at one Iceberg snapshot."""
+    """A table the model was trained from, at one Iceberg snapshot, and the rows of that snapshot."""
 
     table: str
     snapshot_id: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Customers of one kind: what was predicted of them and what came, with an interval of the difference."""
+
+    kind: str
+    name: str
+    rows: int
+    predicted: float
+    observed: float
+    gap_low: float
+    gap_high: float
+    badly_off: bool
+
+    def __post_init__(self) -> None:
+        check_finite(f"segment {self.kind} {self.name}", self.predicted, self.observed, self.gap_low, self.gap_high)
+
+
+@dataclass(frozen=True)
+class Decile:
+    """A tenth of the customers by prediction, the highest first, with the shares of the total found so far.
+
+    `lift` is what was observed of them over what was observed of all. `found` is the share of all lapses, or of all
+    spend, among this tenth and those above it.
+    """
+
+    number: int
+    rows: int
+    predicted: float
+    observed: float
+    lift: float
+    found: float
+
+    def __post_init__(self) -> None:
+        check_finite(f"decile {self.number}", self.predicted, self.observed, self.lift, self.found)
+
+
+@dataclass(frozen=True)
+class Profit:
+    """What contacting the customers of highest prediction would earn, by the share contacted, at stated terms.
+
+    `points` are (share of customers, money); `best` is the share that earns most on this data, `rule` the share
+    above the break-even prediction. `terms` says cost and effect in words. An assumed effect is no measured one.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    best: float
+    rule: float
+    unit: str
+    terms: str
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far an input or the score has moved since the last champion learned (PSI), and that in a word."""
+
+    column: str
+    psi: float
+    word: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs from the champion: a parameter, the features, a figure."""
+
+    what: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the model reads, and what it may not: (name, why) of everything held back."""
+
+    used: tuple[str, ...]
+    held_back: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +199,9 @@ class ModelReview:
     ("base rate", "mean spend"). `baseline` names the naive rule in words. `measure` is what `snapshots`
     holds ("AUC", "MAE, USD"). `importance_measure` says what `importances` are. `replaces` is the version
     now serving, None when there is none. `data_ends` is the last day of a closed data set. `trained_at` is
-    an instant with its zone.
+    an instant with its zone. `segment_bar` is the largest gap that passes, in words; `found_of` names what the
+    deciles find ("lapses", "spend"). `against_champion` is the finding beside the champion in one sentence, and
+    `drift_since` what `drift` is measured against. `weak` are sentences on where the model is weak.
     """
 
     name: str
@@ -139,6 +227,17 @@ class ModelReview:
     gates: tuple[Gate, ...]
     lineage: tuple[Source, ...]
     caveats: tuple[str, ...]
+    segments: tuple[Segment, ...] = ()
+    segment_bar: str = ""
+    found_of: str = ""
+    deciles: tuple[Decile, ...] = ()
+    profit: Profit | None = None
+    against_champion: str = ""
+    changes: tuple[Change, ...] = ()
+    drift_since: str = ""
+    drift: tuple[Shift, ...] = ()
+    columns: Columns | None = None
+    weak: tuple[str, ...] = ()
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
@@ -160,6 +259,8 @@ def review_page(review: ModelReview) -> str:
         snapshots_chart=_snapshots_chart(review),
         reliability_chart=_reliability_chart(review),
         importances_chart=_importances_chart(importances[:MOST_FEATURES_SHOWN]),
+        gains_chart=_gains_chart(review),
+        profit_chart=_profit_chart(review.profit),
     )
 
 
@@ -186,7 +287,27 @@ def _importances_chart(importances: Sequence[Importance]) -> Markup | None:
     if not importances:
         return None
     return charts.bars(
-        [(entry.feature, entry.value) for entry in importances],
+        [
+            (f"{entry.feature}, {entry.direction}" if entry.direction else entry.feature, entry.value)
+            for entry in importances
+        ],
         axis_title="importance",
         label_format=".3~g",
     )
+
+
+def _gains_chart(review: ModelReview) -> Markup | None:
+    if not review.deciles:
+        return None
+    total = sum(entry.rows for entry in review.deciles)
+    points, seen = [(0.0, 0.0)], 0
+    for entry in review.deciles:
+        seen += entry.rows
+        points.append((seen / total, entry.found))
+    return charts.gains(points, found_of=review.found_of)
+
+
+def _profit_chart(profit: Profit | None) -> Markup | None:
+    if profit is None:
+        return None
+    return charts.profit(profit.points, best=profit.best, rule=profit.rule, unit=profit.unit)

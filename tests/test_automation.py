@@ -111,7 +111,7 @@ class Ticks:
         asked: dict[str, set[str | None]] = {}
         for found in result.results:
             subset = found.true_subset
-            if not subset.is_empty:
+            if isinstance(subset.key, dg.AssetKey) and not subset.is_empty:
                 partitions = subset.expensively_compute_asset_partitions()
                 asked[subset.key.to_user_string()] = {partition.partition_key for partition in partitions}
         return asked
@@ -241,6 +241,7 @@ def test_the_champion_asset_follows_the_alias_and_its_review(tmp_path: Path) -> 
             datasets={},
             description="a test",
             review=lambda number, champion: "",
+            keep=lambda number: None,
             card={},
         )
         registry.serve_first(name, 1)

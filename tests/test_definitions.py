@@ -22,7 +22,7 @@ from tests.conftest import environment
 from tests.shop import CONTRACT
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("mlflow", "sklearn", "pandas", "pyiceberg", "scipy", "altair", "duckdb", "vl_convert", "matplotlib")
+HEAVY = ("mlflow", "sklearn", "pandas", "pyiceberg", "scipy", "altair", "duckdb", "vl_convert", "matplotlib", "shap")
 LOAD = """
 import json, sys, time
 import dagster

@@ -1,7 +1,10 @@
 """The champions: which version of each model serves, and whether a person has approved it."""
 
+from datetime import UTC
+
 import dagster as dg
 
+from cdap_assets.clock import utc_now
 from cdap_assets.models import lapse_model, lifetime_value_model
 from resources.model_registry import ModelRegistry, ModelVersion
 
@@ -9,8 +12,9 @@ MODELS = (lapse_model.NAME, lifetime_value_model.NAME)
 
 
 def serving(registry: ModelRegistry) -> dict[str, ModelVersion]:
-    """The champion of each model that has one."""
-    return {name: version for name in MODELS if (version := registry.champion(name)) is not None}
+    """The champion of each model that has one; what a person decided in MLflow itself is recorded before."""
+    seen_at = utc_now().replace(tzinfo=UTC)
+    return {name: version for name in MODELS if (version := registry.note_decisions(name, seen_at)) is not None}
 
 
 def missing(champions: dict[str, ModelVersion]) -> str:
@@ -18,7 +22,8 @@ def missing(champions: dict[str, ModelVersion]) -> str:
     absent = ", ".join(name for name in MODELS if name not in champions)
     return (
         f"no champion of {absent}: train it (`cdap run`), and if its gates failed, look at its review page. "
-        "A version that passed its gates becomes champion with `cdap models approve NAME VERSION --by YOU`."
+        "A version that passed its gates becomes champion with "
+        "`cdap models approve NAME VERSION --reviewer YOU --note WHY`."
     )
 
 

@@ -1,63 +1,97 @@
 """The lapse model: trained on closed snapshots, tested out of time, registered as a challenger for review."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cdap_assets.clock import Clock
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON
-from cdap_assets.models.gates import GateResult, gate_checks, gate_specs, gates_tag
+from cdap_assets.models import gates as gate
+from cdap_assets.models.comparison import Comparison, Incumbent, compare_lapse
+from cdap_assets.models.gates import LEAK_GATES, GateResult, gate_specs
+from cdap_assets.models.policy import ProfitTerms, read_model_policy
+from cdap_assets.models.purpose import Selection
+from cdap_assets.models.registering import (
+    Candidate,
+    interval_metrics,
+    learn_intervals,
+    made_up_customer,
+    train_version,
+)
 from cdap_assets.models.training import (
     FEATURES,
     TRAINING_SNAPSHOTS,
     TRAINING_STEP,
     DataEnds,
     LabelledFrame,
-    TooLittleHistory,
+    TrainingConfig,
     as_floats,
     lapse_frame,
 )
 from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry, ModelVersion
-from resources.object_store import open_store
+from resources.model_registry import ModelRegistry
+from resources.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ml.evaluation import Interval
     from ml.lapse import LapseClassifier
+    from ml.leakage import Suspicion
     from ml.protocol import OutOfTime
+    from ml.segments import SegmentGap
+
+__all__ = ["NAME", "VERSION", "TrainingConfig", "fit", "lapse_model", "recent", "tested_best", "train"]
 
 NAME = "lapse_model"
-VERSION = "1"
+VERSION = "2"
 BASELINE = "rarity"
 SEED = 0
 RESAMPLES = 300
 MOST_CALIBRATION_ERROR = 0.05
 FEWEST_LAPSES = 100
-BLEND, FREQUENCY_ALONE = "all features", "frequency alone"
-INPUTS = {BLEND: FEATURES, FREQUENCY_ALONE: ("frequency",)}
+NO_BETTER_THAN_LOTS = 0.5
+SEGMENT_BAR = 0.08
+BLEND, FREQUENCY_ALONE, RECENCY_ALONE = "all features", "frequency alone", "recency alone"
+RULES = {FREQUENCY_ALONE: ("frequency",), RECENCY_ALONE: ("days_since_last",)}
+# inner borders of the bands that calibration is judged in: weeks, purchase days, days
+TENURE_WEEKS, PURCHASE_DAYS, RECENCY_DAYS = (13, 26, 52), (3, 10, 30), (7, 14, 28)
 GATES = {
     "beats_frequency": (
         "nothing simpler does as well: the paired AUC lift over purchase frequency alone is above 0 with 95 % "
-        "confidence, or the model is frequency alone"
+        "confidence, or the model is the better of the two simple rules itself, and no lottery"
+    ),
+    "beats_recency": (
+        "it ranks better than the days since the last purchase alone: the paired AUC lift is above 0, or the model is "
+        "a simple rule itself"
     ),
     "calibrated": f"the expected calibration error is at most {MOST_CALIBRATION_ERROR:.0%}",
     "enough_lapses": f"the test snapshots hold at least {FEWEST_LAPSES} lapses",
+    "no_segment_badly_off": (
+        f"in no band of tenure, frequency or recency are predicted and observed lapses more than {SEGMENT_BAR:.0%} "
+        "of customers apart, beyond noise"
+    ),
+    "not_worse_than_champion": (
+        "on the test customers whose future the champion did not know, neither log loss nor AUC is worse than the "
+        "champion's with 95 % confidence"
+    ),
+    **LEAK_GATES,
 }
 
 
-class TrainingConfig(dg.Config):
-    """What a training run may be told."""
+@dataclass(frozen=True)
+class Judged:
+    """What the out-of-time test showed: the kind of model chosen, its figures, and what to be wary of."""
 
-    as_of: str | None = None
-    """ISO date: use only labels that had closed by this snapshot date. Empty: all that have closed."""
-
-    @property
-    def cutoff(self) -> date | None:
-        """``as_of`` as a date."""
-        return date.fromisoformat(self.as_of) if self.as_of else None
+    kind: str
+    out_of_time: "OutOfTime"
+    recency_auc: "Interval"
+    recency_lift: "Interval"
+    segments: "tuple[SegmentGap, ...]"
+    leaks: "tuple[Suspicion, ...]"
 
 
 class _Named:
@@ -67,7 +101,7 @@ class _Named:
         self.model = model
 
     def predict_proba(self, X: "pd.DataFrame"):  # type: ignore[no-untyped-def]
-        return self.model.predict_proba(as_floats(X))
+        return self.model.predict_proba(as_floats(X, [str(name) for name in self.model.feature_names_in_]))
 
 
 def recent(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -84,44 +118,83 @@ def fit(rows: "pd.DataFrame", inputs: Sequence[str] = FEATURES) -> "LapseClassif
     return LapseClassifier(seed=SEED).fit(as_floats(used, inputs), used["label"], used["customer_id"])
 
 
-def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date]) -> "tuple[str, OutOfTime]":
+def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Sequence[str]) -> Judged:
     """The kind of model to register, with its out-of-time figures.
 
-    All features where they beat purchase frequency alone; otherwise frequency alone, calibrated: a shop whose
-    customers cannot be told apart better is served by the simple rule, and told so.
+    All ``inputs`` where they beat purchase frequency alone beyond noise, and rank no worse than recency alone;
+    otherwise the better of these two, calibrated: a shop whose customers cannot be told apart better is served by
+    the simple rule, and told so.
     """
+    from ml.leakage import label_leaks
     from ml.protocol import out_of_time
 
     rows = rows.assign(**{BASELINE: -rows["frequency"].astype(float)})
 
-    def test(kind: str) -> "OutOfTime":
+    def test(chosen: Sequence[str]) -> "OutOfTime":
         return out_of_time(
             rows,
             test_snapshots=test_snapshots,
             horizon_days=LAPSE_HORIZON,
-            fit=lambda train: _Named(fit(train, INPUTS[kind])),
+            fit=lambda train: _Named(fit(train, chosen)),
             baseline=BASELINE,
+            keep=FEATURES,
             seed=SEED,
             resamples=RESAMPLES,
         )
 
-    tested = test(BLEND)
-    return (BLEND, tested) if tested.pooled.lift.low > 0 else (FREQUENCY_ALONE, test(FREQUENCY_ALONE))
+    kind, tested = BLEND, test(inputs)
+    auc, lift = _beside_recency(tested)
+    found = tested.predictions
+    leaks = label_leaks(found, inputs, found["label"], found["customer_id"], found["probability"])
+    if tested.pooled.lift.low <= 0 or lift.value <= 0:
+        kind = FREQUENCY_ALONE if tested.pooled.baseline_auc.value >= auc.value else RECENCY_ALONE
+        tested = test(RULES[kind])
+        auc, lift = _beside_recency(tested)
+    return Judged(kind, tested, auc, lift, segments_of(tested), leaks)
 
 
-def gates(tested: "OutOfTime", kind: str = BLEND) -> list[GateResult]:
-    """The lapse model's gates on its out-of-time figures."""
-    pooled = tested.pooled
+def _beside_recency(tested: "OutOfTime") -> "tuple[Interval, Interval]":
+    """The AUC of the days since the last purchase, and the model's lift over it."""
+    from ml import evaluation
+
+    rows = tested.predictions
+    truth, rule, who = rows["label"], rows["days_since_last"].astype(float), rows["customer_id"]
+    return (
+        evaluation.auc_interval(truth, rule, who, seed=SEED, resamples=RESAMPLES),
+        evaluation.paired_auc_lift(truth, rows["probability"], rule, who, seed=SEED, resamples=RESAMPLES),
+    )
+
+
+def segments_of(tested: "OutOfTime") -> "tuple[SegmentGap, ...]":
+    """Predicted and observed lapse rate by band of tenure, frequency and recency."""
+    from ml.segments import bands, segment_gaps
+
+    rows = tested.predictions
+    kinds = {
+        "tenure": bands(rows["T"], TENURE_WEEKS, "weeks"),
+        "frequency": bands(rows["frequency"] + 1, PURCHASE_DAYS, "purchase days"),
+        "recency": bands(rows["days_since_last"], RECENCY_DAYS, "days"),
+    }
+    return segment_gaps(rows["label"], rows["probability"], rows["customer_id"], kinds)
+
+
+def segment_bar(_gap: "SegmentGap") -> float:
+    """The largest gap of a segment that passes: the same for all, as a share of customers."""
+    return SEGMENT_BAR
+
+
+def gates(tested: Judged, comparison: Comparison) -> list[GateResult]:
+    """The lapse model's gates on its out-of-time figures; the canary's is apart."""
+    pooled = tested.out_of_time.pooled
     return [
-        GateResult(
-            "beats_frequency",
-            pooled.lift.low > 0 or kind == FREQUENCY_ALONE,
-            pooled.lift.low,
-            f"{pooled.lift.value:+.4f} [{pooled.lift.low:+.4f}, {pooled.lift.high:+.4f}]"
-            if kind == BLEND
-            else "is frequency alone: more features did not beat it",
-            "lower bound above 0, or frequency alone",
-            "counting purchases ranks customers as well; the model adds cost and no knowledge",
+        _beats("beats_frequency", pooled.lift, pooled.lift.low, tested.kind, pooled.auc, "counting purchases"),
+        _beats(
+            "beats_recency",
+            tested.recency_lift,
+            tested.recency_lift.value,
+            tested.kind,
+            pooled.auc,
+            "the last purchase alone",
         ),
         GateResult(
             "calibrated",
@@ -139,7 +212,155 @@ def gates(tested: "OutOfTime", kind: str = BLEND) -> list[GateResult]:
             f"at least {FEWEST_LAPSES}",
             "too few lapses to judge by",
         ),
+        gate.no_segment_badly_off(
+            tested.segments, segment_bar, f"at most {100 * SEGMENT_BAR:.0f} points, or within noise", "share"
+        ),
+        gate.not_worse(comparison),
+        gate.no_leak(tested.leaks),
     ]
+
+
+def _beats(name: str, lift: "Interval", judged: float, kind: str, auc: "Interval", rule: str) -> GateResult:
+    if kind != BLEND:
+        return GateResult(
+            name,
+            auc.low > NO_BETTER_THAN_LOTS,
+            auc.low,
+            f"is {kind}: more features did not beat it; AUC {auc.value:.4f} [{auc.low:.4f}, {auc.high:.4f}]",
+            "a simple rule itself, whose AUC is above 0.5 beyond noise",
+            "not even the simple rule tells who lapses: any order of these customers is drawn by lot",
+        )
+    return GateResult(
+        name,
+        judged > 0,
+        judged,
+        f"{lift.value:+.4f} [{lift.low:+.4f}, {lift.high:+.4f}]",
+        f"{'lower bound' if judged == lift.low else 'lift'} above 0",
+        f"{rule} ranks customers as well; the model adds cost and no knowledge",
+    )
+
+
+def canary(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Sequence[str]) -> GateResult:
+    """Plant a feature that knows the future into a copy of the frame: the test on it must be refused, by its name."""
+    from ml.leakage import CANARY, label_leaks, with_canary
+    from ml.protocol import training_snapshots
+
+    planted = with_canary(rows, rows["label"], seed=SEED)
+    last = max(test_snapshots)
+    known = planted["snapshot_date"].isin(training_snapshots(planted["snapshot_date"], last, LAPSE_HORIZON))
+    model = _Named(fit(planted[known], [*inputs, CANARY]))
+    test = planted[planted["snapshot_date"] == last]
+    probability = model.predict_proba(test)[:, 1]
+    found = label_leaks(test, [*inputs, CANARY], test["label"], test["customer_id"], probability)
+    refused = any(entry.name == "all features" and entry.severity == "error" for entry in found)
+    return gate.canary(found, CANARY, refused)
+
+
+def train(session: Session, cutoff: date | None, selection: Selection, incumbent: Incumbent | None) -> Candidate:
+    """Train on the snapshots that the session reads, test out of time, and gather the evidence.
+
+    Raises what :func:`~cdap_assets.models.registering.train_version` tells of: ``TooLittleHistory``,
+    ``PurposeRefused``, ``ModelPolicyError``, or ``ValueError`` for customers that cannot be learned from, such as a
+    snapshot in which all or none lapsed.
+    """
+    terms = read_model_policy(session.lakehouse.settings.home).profit
+    selection.require(("frequency", "days_since_last"), NAME)
+    frame = lapse_frame(session, cutoff)
+    tested = tested_best(frame.rows, frame.test_snapshots, selection.used)
+    inputs = selection.used if tested.kind == BLEND else RULES[tested.kind]
+    model = fit(frame.rows, inputs)
+    found = tested.out_of_time.predictions
+    learn_intervals(model, "probability", found["probability"], found)
+    comparison = compare_lapse(found, incumbent, list(FEATURES), seed=SEED, resamples=RESAMPLES)
+    results = [*gates(tested, comparison), canary(frame.rows, frame.test_snapshots, inputs)]
+    return _candidate(frame, cutoff, selection, terms, tested, model, comparison, results)
+
+
+def _candidate(
+    frame: LabelledFrame,
+    cutoff: date | None,
+    selection: Selection,
+    terms: ProfitTerms,
+    tested: Judged,
+    model: "LapseClassifier",
+    comparison: Comparison,
+    results: Sequence[GateResult],
+) -> Candidate:
+    import pandas as pd
+
+    from cdap_assets.models.lapse_review import lapse_review
+    from ml.evaluation import reliability
+    from ml.evaluation.drift import Reference
+    from pages.svg import data_uri, reliability_svg
+
+    inputs = [str(name) for name in model.feature_names_in_]
+    pooled, last = tested.out_of_time.pooled, tested.out_of_time.snapshots[-1]
+    newest = frame.rows[frame.rows["snapshot_date"] == frame.snapshots[-1]]
+    scored = as_floats(newest, inputs)
+    example = made_up_customer(frame.rows, inputs)
+    spread = {**scored, "lapse_probability": model.predict_proba(scored)[:, 1]}
+    bins = reliability(tested.out_of_time.predictions["label"], tested.out_of_time.predictions["probability"], 10)
+    drawing = reliability_svg([(p, o) for p, o, _n in bins], title="predicted against observed lapse rate")
+    return Candidate(
+        name=NAME,
+        label="lapse",
+        description="Lapse risk of regulars; see review.html of the run before approving.",
+        code_version=VERSION,
+        model=model,
+        example=example,
+        prediction=pd.DataFrame(model.predict_proba(example), columns=["stays", "lapses"]),
+        params={
+            "kind": tested.kind,
+            "features": ", ".join(inputs),
+            "allowed_features": ", ".join(selection.used),
+            "as_of": cutoff.isoformat() if cutoff else "",
+            "seed": SEED,
+            "resamples": RESAMPLES,
+            "horizon_days": LAPSE_HORIZON,
+            "active_days": ACTIVE_DAYS,
+            "training_snapshots": TRAINING_SNAPSHOTS,
+            "training_step": TRAINING_STEP,
+        },
+        metrics={
+            **interval_metrics(
+                auc=pooled.auc,
+                auc_frequency=pooled.baseline_auc,
+                auc_lift=pooled.lift,
+                auc_recency=tested.recency_auc,
+                auc_lift_recency=tested.recency_lift,
+                log_loss=pooled.log_loss,
+                ece=pooled.ece,
+                auc_last=last.auc,
+                auc_frequency_last=last.baseline_auc,
+                log_loss_last=last.log_loss,
+            ),
+            "base_rate": pooled.base_rate,
+            "test_rows": pooled.n,
+            "test_lapses": pooled.positives,
+        },
+        gates=results,
+        tags={
+            "kind": tested.kind,
+            "tested_from": frame.test_snapshots[0].isoformat(),
+            "tested_to": frame.test_snapshots[-1].isoformat(),
+            "labels_closed": (frame.snapshots[-1] + timedelta(days=LAPSE_HORIZON)).isoformat(),
+        },
+        frame=frame,
+        selection=selection,
+        comparison=comparison,
+        reference=Reference.of(spread).to_json(),
+        headline=(
+            f"AUC **{pooled.auc.value:.3f}** [{pooled.auc.low:.3f}, {pooled.auc.high:.3f}] against "
+            f"{pooled.baseline_auc.value:.3f} of frequency alone; log loss {pooled.log_loss.value:.3f}"
+        ),
+        review=lambda context: lapse_review(
+            frame, tested, model, comparison, results, selection, spread, terms, context
+        ),
+        metadata={
+            "kind": tested.kind,
+            "calibration": dg.MetadataValue.md(f"![reliability]({data_uri(drawing)})"),
+        },
+    )
 
 
 @dg.asset(
@@ -153,7 +374,7 @@ def gates(tested: "OutOfTime", kind: str = BLEND) -> list[GateResult]:
         f"P(a regular lapses): bought in the last {ACTIVE_DAYS} days and buys nothing in the next {LAPSE_HORIZON}. "
         "Mean of a logistic regression and boosted trees, calibrated by customer; tested on the last six closed "
         "snapshots, each by a model that knew only labels closed before it. Where all features do not beat purchase "
-        "frequency alone, it is frequency alone. Registered in MLflow for review."
+        "frequency and recency alone, it is the better of these two. Registered in MLflow for review."
     ),
 )
 def lapse_model(
@@ -165,104 +386,5 @@ def lapse_model(
     data_ends: dg.ResourceParam[DataEnds],
 ) -> dg.MaterializeResult:
     """Train, test out of time, review, register."""
-    with lakehouse.in_process(context.run.run_id) as session:
-        try:
-            frame = lapse_frame(session, config.cutoff)
-        except TooLittleHistory as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-    try:
-        kind, tested = tested_best(frame.rows, frame.test_snapshots)
-        model = fit(frame.rows, INPUTS[kind])
-    except ValueError as error:
-        # too few customers, or a snapshot in which all or none lapsed: trying again changes nothing
-        raise dg.Failure(
-            f"the lapse model cannot be trained on these customers: {error}", allow_retries=False
-        ) from error
-    return _register(lakehouse, registry, clock, frame, kind, tested, model, data_ends.day)
-
-
-def _register(
-    lakehouse: Lakehouse,
-    registry: ModelRegistry,
-    clock: Clock,
-    frame: LabelledFrame,
-    kind: str,
-    tested: "OutOfTime",
-    model: "LapseClassifier",
-    data_ends: date | None,
-) -> dg.MaterializeResult:
-    import pandas as pd
-
-    from cdap_assets.models.review import Context, lapse_review, trained_on
-    from ml.evaluation import reliability
-    from pages.svg import data_uri, reliability_svg
-
-    results = gates(tested, kind)
-    pooled, last = tested.pooled, tested.snapshots[-1]
-    used = trained_on(frame, LAPSE_HORIZON, TRAINING_STEP, TRAINING_SNAPSHOTS)
-    trained_at = clock().replace(tzinfo=UTC)
-
-    def review(number: int, champion: ModelVersion | None) -> str:
-        about = Context(number, champion, trained_at, VERSION, data_ends, "")
-        return lapse_review(frame, tested, model, used, results, about)
-
-    sample = as_floats(frame.rows.head(50), INPUTS[kind])
-    metrics = {
-        "auc": pooled.auc.value,
-        "auc_low": pooled.auc.low,
-        "auc_high": pooled.auc.high,
-        "auc_frequency": pooled.baseline_auc.value,
-        "auc_lift": pooled.lift.value,
-        "auc_lift_low": pooled.lift.low,
-        "auc_lift_high": pooled.lift.high,
-        "log_loss": pooled.log_loss.value,
-        "ece": pooled.ece.value,
-        "ece_low": pooled.ece.low,
-        "ece_high": pooled.ece.high,
-        "auc_last": last.auc.value,
-        "log_loss_last": last.log_loss.value,
-        "auc_frequency_last": last.baseline_auc.value,
-        "base_rate": pooled.base_rate,
-    }
-    version = registry.register(
-        NAME,
-        model,
-        example=sample,
-        prediction=pd.DataFrame(model.predict_proba(sample), columns=["stays", "lapses"]),
-        params={"kind": kind, "features": ", ".join(INPUTS[kind]), "seed": SEED, "horizon_days": LAPSE_HORIZON},
-        metrics=metrics,
-        tags={
-            "gates": gates_tag(results),
-            "kind": kind,
-            "code_version": VERSION,
-            "tested_from": frame.test_snapshots[0].isoformat(),
-            "tested_to": frame.test_snapshots[-1].isoformat(),
-            "labels_closed": (frame.snapshots[-1] + timedelta(days=LAPSE_HORIZON)).isoformat(),
-        },
-        datasets=frame.sources,
-        description="Lapse risk of regulars; see review.html of the run before approving.",
-        review=review,
-        card={"label": "lapse", "snapshots": [[str(day), *counts] for day, *counts in frame.card]},
-    )
-    if version.passed_gates:
-        registry.serve_first(NAME, version.version)
-    name = f"{NAME}-v{version.version}.html"
-    pages = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    pages.write(name, registry.review_page(version).encode())
-    bins = reliability(tested.predictions["label"], tested.predictions["probability"], 10)
-    drawing = reliability_svg([(p, o) for p, o, _n in bins], title="predicted against observed lapse rate")
-    return dg.MaterializeResult(
-        metadata={
-            "version": version.version,
-            "kind": kind,
-            "gates": version.tags["gates"],
-            "review": dg.MetadataValue.url(lakehouse.settings.page_url(name)),
-            "out of time": dg.MetadataValue.md(
-                f"AUC **{pooled.auc.value:.3f}** [{pooled.auc.low:.3f}, {pooled.auc.high:.3f}] against "
-                f"{pooled.baseline_auc.value:.3f} of frequency alone; log loss {pooled.log_loss.value:.3f}"
-            ),
-            "calibration": dg.MetadataValue.md(f"![reliability]({data_uri(drawing)})"),
-            **{key: float(value) for key, value in metrics.items()},
-        },
-        check_results=gate_checks(NAME, results),
-    )
+    day, run_id = config.cutoff, context.run.run_id
+    return train_version(NAME, FEATURES, train, run_id, day, lakehouse, registry, clock(), data_ends.day)

@@ -1,157 +1,31 @@
-"""What a person reads before approving a version: the models' figures arranged for the review page."""
+"""What a person reads before approving a version: the parts of the review page that every model has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, VALUE_HORIZON
+from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import GateResult
-from cdap_assets.models.training import LabelledFrame, as_floats
-from ml.evaluation import Interval, reliability
-from ml.protocol import OutOfTime, training_snapshots
+from cdap_assets.models.purpose import Selection
+from cdap_assets.models.registering import Context
+from cdap_assets.models.training import LabelledFrame
+from ml.evaluation import Interval
+from ml.evaluation.classification import deciles
+from ml.evaluation.drift import Drift, Reference
+from ml.protocol import training_snapshots
+from ml.segments import SegmentGap
 from pages.formats import Better, Figure
-from pages.review import (
-    Gate,
-    Importance,
-    LabelCount,
-    ModelReview,
-    ReliabilityBin,
-    SnapshotFigure,
-    Source,
-    Split,
-    review_page,
-)
-from resources.model_registry import ModelVersion
+from pages.review import Change, Columns, Decile, Gate, LabelCount, Segment, Shift, Source
+from resources.model_version import ModelVersion
 
 if TYPE_CHECKING:
-    from ml.lapse import LapseClassifier
-    from ml.lifetime import LifetimeValue, ValueEvaluation
+    import numpy.typing as npt
 
-
-@dataclass(frozen=True)
-class Context:
-    """What the page says of the version beside its figures."""
-
-    version: int
-    champion: ModelVersion | None
-    trained_at: datetime
-    code_version: str
-    data_ends: date | None
-    currency: str
-
-
-def lapse_review(
-    frame: LabelledFrame,
-    tested: OutOfTime,
-    model: LapseClassifier,
-    recent: Mapping[date, Sequence[date]],
-    gates: Sequence[GateResult],
-    context: Context,
-) -> str:
-    """The lapse model's page; ``recent`` are the training snapshots of each test snapshot."""
-    pooled = tested.pooled
-    figures = (
-        _figure("AUC", pooled.auc, pooled.baseline_auc.value, "", "higher", "how well customers are ranked by risk"),
-        _figure("AUC lift", pooled.lift, 0.0, "", "higher", "the model's AUC less that of purchase frequency alone"),
-        _figure("log loss", pooled.log_loss, None, "", "lower", "how far the probabilities are from what happened"),
-        _figure("calibration error", pooled.ece, None, "share", "lower", "mean gap of predicted and observed lapses"),
-    )
-    bins = reliability(tested.predictions["label"], tested.predictions["probability"], 10)
-    effect = model.contributions(as_floats(frame.rows)).abs().mean()
-    return review_page(
-        ModelReview(
-            name="lapse_model",
-            predicts="the probability that a customer who has bought lately buys nothing in the four weeks to come",
-            label=f"bought in the last {ACTIVE_DAYS} days, and nothing in the {LAPSE_HORIZON} from the snapshot on",
-            unit="share",
-            base_name="base rate",
-            baseline="purchase frequency alone: the fewer purchase days, the higher the risk",
-            label_card=_card(frame),
-            splits=tuple(
-                Split(test, tuple(days), _rows(frame, days), days[-1] + timedelta(days=LAPSE_HORIZON))
-                for test, days in sorted(recent.items())
-            ),
-            figures=figures,
-            measure="AUC",
-            snapshots=tuple(
-                SnapshotFigure(f.snapshot_date, f.auc.value, f.auc.low, f.auc.high, f.baseline_auc.value)
-                for f in tested.snapshots
-                if f.snapshot_date is not None
-            ),
-            reliability=tuple(ReliabilityBin(p, o, n) for p, o, n in bins if n),
-            importance_measure="mean shift of the log-odds in the logistic part",
-            importances=tuple(Importance(str(name), float(value)) for name, value in effect.items()),
-            gates=_gates(gates),
-            lineage=_sources(frame),
-            caveats=(
-                "A pause is not a goodbye: most customers who lapse for four weeks come back by themselves.",
-                "The figures are of this customer base and season; they say nothing about the effect of a contact.",
-            ),
-            **_shared(context, gates),
-        )
-    )
-
-
-def value_review(
-    frame: LabelledFrame,
-    tested: Mapping[date, ValueEvaluation],
-    model: LifetimeValue,
-    gates: Sequence[GateResult],
-    context: Context,
-) -> str:
-    """The lifetime value model's page, judged on the newest test snapshot."""
-    newest = tested[max(tested)]
-    unit = context.currency
-    model_, naive = newest.model, newest.naive
-    figures = (
-        _figure("MAE", model_.mae, naive.mae.value, unit, "lower", "mean error of a customer's spend"),
-        _figure("RMSE", model_.rmse, naive.rmse.value, unit, "lower", "root mean squared error of it"),
-        _figure(
-            "bias", model_.bias_percent, naive.bias_percent.value, "%", "zero", "predicted less actual spend of all"
-        ),
-        _figure("Gini", model_.gini, naive.gini.value, "", "higher", "how well customers are ranked by spend"),
-    )
-    learned = _learned(model)
-    return review_page(
-        ModelReview(
-            name="lifetime_value_model",
-            predicts=f"what a customer will spend in the {VALUE_HORIZON} days from the snapshot on, undiscounted",
-            label=f"net spend in the {VALUE_HORIZON} days from the snapshot on, of everyone who had bought before",
-            unit=unit,
-            base_name="mean spend",
-            baseline="everyone goes on spending as before: own weekly spend times the weeks of the horizon",
-            label_card=_card(frame),
-            splits=tuple(Split(day, (day,), _rows(frame, (day,)), day) for day in sorted(tested)),
-            figures=figures,
-            measure=f"MAE, {unit}",
-            snapshots=tuple(
-                SnapshotFigure(day, e.model.mae.value, e.model.mae.low, e.model.mae.high, e.naive.mae.value)
-                for day, e in sorted(tested.items())
-            ),
-            reliability=(),
-            importance_measure="",
-            importances=(),
-            gates=_gates(gates),
-            lineage=_sources(frame),
-            caveats=(
-                "It looks at four things of a customer: frequency, recency, T and mean spend of a purchase day. "
-                f"What it learned of all of them together: {learned}.",
-                "BG/NBD learns from purchases before each snapshot alone, so no label can leak into it.",
-                "The level of the future cannot be known from the past: read the bias before the error.",
-            ),
-            **_shared(context, gates),
-        )
-    )
-
-
-def _learned(model: LifetimeValue) -> str:
-    purchases, value = model.purchases_, model.value_
-    bg = ", ".join(f"{name} {getattr(purchases, f'{name}_'):.3g}" for name in ("r", "alpha", "a", "b"))
-    gg = ", ".join(f"{name} {getattr(value, f'{name}_'):.3g}" for name in ("p", "q", "v"))
-    return f"BG/NBD {bg}; Gamma-Gamma {gg}"
+# metrics by which versions are set side by side, where both have them
+COMPARED_METRICS = ("auc", "auc_frequency", "log_loss", "ece", "base_rate", "mae", "rmse", "bias_percent", "gini")
+COMPARED_PARAMS = ("kind", "features", "seed", "horizon_days", "training_snapshots", "training_step")
 
 
 def trained_on(frame: LabelledFrame, horizon: int, step: int, most: int) -> dict[date, list[date]]:
@@ -163,28 +37,99 @@ def trained_on(frame: LabelledFrame, horizon: int, step: int, most: int) -> dict
     return used
 
 
-def _figure(name: str, found: Interval, baseline: float | None, unit: str, better: Better, meaning: str) -> Figure:
+def figure(name: str, found: Interval, baseline: float | None, unit: str, better: Better, meaning: str) -> Figure:
+    """A measured figure for the page."""
     return Figure(name, found.value, found.low, found.high, baseline, unit, better, meaning)
 
 
-def _card(frame: LabelledFrame) -> tuple[LabelCount, ...]:
-    return tuple(LabelCount(day, eligible, excluded, base) for day, eligible, excluded, base in frame.card)
-
-
-def _rows(frame: LabelledFrame, days: Sequence[date]) -> int:
+def rows_of(frame: LabelledFrame, days: Sequence[date]) -> int:
+    """Labelled rows of the named snapshots."""
     return sum(eligible for day, eligible, *_ in frame.card if day in days)
 
 
-def _gates(gates: Sequence[GateResult]) -> tuple[Gate, ...]:
-    return tuple(Gate(g.name.replace("_", " "), bool(g.passed), g.shown, g.bar, g.failure_means) for g in gates)
+def tenths(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Decile, ...]:
+    """Tenths of the rows by prediction, for the page."""
+    return tuple(
+        Decile(part.number, part.n, part.predicted, part.actual, part.lift, part.captured)
+        for part in deciles(actual, predicted)
+    )
 
 
-def _sources(frame: LabelledFrame) -> tuple[Source, ...]:
-    return tuple(Source(table, int(snapshot)) for table, snapshot in frame.sources.items())
+def segments(gaps: Sequence[SegmentGap], bar: Callable[[SegmentGap], float]) -> tuple[Segment, ...]:
+    """Segments with their gaps; ``bar`` is the largest gap of each that passes, in the label's unit."""
+    return tuple(
+        Segment(g.kind, g.segment, g.rows, g.predicted, g.observed, g.low, g.high, g.badly_off(bar(g))) for g in gaps
+    )
 
 
-def _shared(context: Context, gates: Sequence[GateResult]) -> dict[str, Any]:
+def weak_segments(gaps: Sequence[SegmentGap], shown: Any) -> list[str]:
+    """Sentences on the segments whose gap is beyond noise, the largest first; ``shown`` writes a figure."""
+    off = sorted((gap for gap in gaps if gap.beyond_noise), key=lambda gap: -abs(gap.gap))
+    return [
+        f"{gap.kind} {gap.segment}: it says {shown(gap.predicted)} where {shown(gap.observed)} came, "
+        f"{'too much' if gap.gap > 0 else 'too little'}"
+        for gap in off[:3]
+    ]
+
+
+def drift(spread: Mapping[str, npt.ArrayLike], context: Context) -> tuple[str, tuple[Shift, ...]]:
+    """How far inputs and scores have moved since the champion learned, and a word on what that is measured against.
+
+    ``spread`` are the newest customers' inputs and scores by column; the champion keeps counts, and no customer.
+    """
+    if context.champion is None:
+        return "There is no champion to measure against.", ()
+    if context.champion_reference is None:
+        return f"Version {context.champion.version}, the champion, has kept no record of its inputs.", ()
+    before = Reference.from_json(context.champion_reference)
+    both = {name: values for name, values in spread.items() if name in before.columns}
+    told = f"Against the customers that version {context.champion.version}, the champion, learned from last."
+    return told, tuple(Shift(entry.column, entry.psi, _word(entry)) for entry in before.drift(both))
+
+
+def _word(entry: Drift) -> str:
+    return "far" if entry.far else "shifted" if entry.shifted else "steady"
+
+
+def changes(
+    champion: ModelVersion | None, params: Mapping[str, Any], metrics: Mapping[str, float], code: str
+) -> tuple[Change, ...]:
+    """What differs from the champion in parameters, features, code and figures."""
+    if champion is None:
+        return ()
+    found = []
+    for name in COMPARED_PARAMS:
+        before, now = champion.params.get(name), params.get(name)
+        if before is not None and now is not None and str(before) != str(now):
+            found.append(_feature_change(before, str(now)) if name == "features" else Change(name, before, str(now)))
+    if champion.tags.get("code", code) != code:
+        found.append(Change("code", champion.tags["code"], code))
+    both = [name for name in COMPARED_METRICS if name in champion.metrics and name in metrics]
+    found += [Change(name, f"{champion.metrics[name]:.4g}", f"{metrics[name]:.4g}") for name in both]
+    return tuple(found)
+
+
+def _feature_change(before: str, now: str) -> Change:
+    old, new = before.split(", "), now.split(", ")
+    gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
+    return Change(
+        "features",
+        f"{len(old)}" + (f", with {', '.join(gone)}" if gone else ""),
+        f"{len(new)}" + (f", with {', '.join(come)}" if come else ""),
+    )
+
+
+def shared(
+    frame: LabelledFrame,
+    gates: Sequence[GateResult],
+    used: Sequence[str],
+    selection: Selection,
+    comparison: Comparison,
+    context: Context,
+) -> dict[str, Any]:
+    """The fields of a review that are the same for every model."""
     first = context.champion is None and all(gate.passed for gate in gates)
+    held_back = tuple((entry.name, entry.reason) for entry in selection.held_back)
     return {
         "version": str(context.version),
         "stage": "unreviewed champion" if first else "challenger",
@@ -192,4 +137,11 @@ def _shared(context: Context, gates: Sequence[GateResult]) -> dict[str, Any]:
         "trained_at": context.trained_at,
         "code_version": context.code_version,
         "data_ends": context.data_ends,
+        "label_card": tuple(LabelCount(day, eligible, excluded, base) for day, eligible, excluded, base in frame.card),
+        "gates": tuple(
+            Gate(g.name.replace("_", " "), bool(g.passed), g.shown, g.bar, g.failure_means, g.note) for g in gates
+        ),
+        "lineage": tuple(Source(table, read.snapshot_id, read.rows) for table, read in frame.sources.items()),
+        "columns": Columns(tuple(used), held_back),
+        "against_champion": comparison.told,
     }

@@ -188,8 +188,9 @@ def approve(
     rows = plan_rows(session, plan_id)
     if not bool(rows["reviewed"].all()):
         raise PlanRefused(
-            f"plan {plan_id} comes from models that nobody has reviewed ({rows['models'].iloc[0]}). Read their "
-            "review pages, approve them with `cdap models approve NAME VERSION --by YOU`, and run `cdap run` again."
+            f"plan {plan_id} comes from models that nobody has reviewed ({rows['models'].iloc[0]}). Read their review "
+            "pages, approve them with `cdap models approve NAME VERSION --reviewer YOU --note WHY`, and run `cdap run` "
+            "again."
         )
     if first is not None and first < 1:
         raise PlanRefused(f"--first is the number of contacts to approve, at least 1, found {first}")

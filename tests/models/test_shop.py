@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 import pytest
 
 from cdap_assets.definitions import build_definitions
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_LABELS
-from cdap_assets.models import champion, lapse_model, lifetime_value_model, scores
+from cdap_assets.models import champion, lapse_model, lifetime_value_model
 from cdap_assets.models.champion import MODELS, serving
-from cdap_assets.models.scores import CUSTOMER_SCORES, score_batches
+from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.models.training import FEATURES, lapse_frame
 from cdap_assets.retention import ledger
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH
@@ -30,6 +29,7 @@ from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.session import Session
 from resources.settings import Settings
+from resources.table_snapshots import tags_of
 from tests.shop import CLOCK, LAST_DAY, SNAPSHOT, key, run_shop
 
 PLAN = f"{SNAPSHOT}-1"
@@ -62,13 +62,12 @@ def test_a_version_is_registered_with_the_snapshots_it_learned_from_and_a_signat
         assert version.tags["gates"] == "passed"
         assert {"challenger", "champion"} <= set(version.aliases)
         inputs = registry.client.get_run(version.run_id).inputs.dataset_inputs
-        pinned = {
-            entry.dataset.name: {tag.key: tag.value for tag in entry.tags}["iceberg_snapshot"] for entry in inputs
+        told = {entry.dataset.name: {tag.key: tag.value for tag in entry.tags} for entry in inputs}
+        assert {read: (tags["iceberg_snapshot"], tags["rows"]) for read, tags in told.items()} == {
+            read: (str(session.snapshot_id(read)), str(session.lakehouse.state(read).rows))
+            for read in (CUSTOMER_FEATURES.name, table)
         }
-        assert pinned == {
-            CUSTOMER_FEATURES.name: str(session.snapshot_id(CUSTOMER_FEATURES.name)),
-            table: str(session.snapshot_id(table)),
-        }
+        assert set(version.inputs) == {CUSTOMER_FEATURES.name, table}
         source = registry.client.get_model_version(name, "1").source
         signature = get_model_info(source).signature
         used = FEATURES if name == lapse_model.NAME else lifetime_value_model.COLUMNS
@@ -76,6 +75,26 @@ def test_a_version_is_registered_with_the_snapshots_it_learned_from_and_a_signat
         card = json.loads(artifact(registry, name, "label_card.json", tmp_path))
         assert card["snapshots"]
         assert all(eligible > 0 for _day, eligible, *_rest in card["snapshots"])
+
+
+def test_the_example_of_a_version_is_nobody_and_its_snapshots_are_kept(
+    ran_shop: Settings, registry: ModelRegistry, session: Session
+) -> None:
+    customers = session.read(CUSTOMER_FEATURES).to_pandas()
+    customers["spend_per_day_all"] = customers["monetary_value"]
+    examples = list((ran_shop.home / "mlflow").rglob("input_example.json"))
+    assert len(examples) >= len(MODELS)
+    for path in examples:
+        example = json.loads(path.read_text(encoding="utf-8"))
+        (row,) = example["data"]
+        assert set(example["columns"]) <= {*FEATURES, "spend_per_day_all"}
+        assert not (customers[example["columns"]].astype(float) == row).all(axis=1).any()
+    for name in MODELS:
+        version = registry.version(name, 1)
+        for table, read in version.inputs.items():
+            assert tags_of(session.lakehouse, table)[version.snapshot_tag] == read.snapshot_id
+        assert registry.load(version).intervals_.n_outcomes_ > 100
+        assert version.tags["code"].startswith("2 at ")
 
 
 def test_the_lapse_model_is_tested_only_on_futures_that_no_training_label_reaches(
@@ -96,8 +115,9 @@ def test_the_lapse_model_is_tested_only_on_futures_that_no_training_label_reache
 def test_the_review_page_tells_the_figures_that_the_registry_holds(ran_shop: Settings, registry: ModelRegistry) -> None:
     lapse = registry.version(lapse_model.NAME, 1)
     page = registry.review_page(lapse)
-    for text in (f"{lapse.metrics['auc']:.3f}", "beats frequency", "Serving, but unreviewed"):
+    for text in (f"{lapse.metrics['auc']:.3f}", "beats frequency", "Serving, but unreviewed", "badly off", "Held back"):
         assert text in page
+    assert lapse.metrics["auc_low"] < lapse.metrics["auc"] < lapse.metrics["auc_high"]
     assert (ran_shop.pages / f"{lapse_model.NAME}-v1.html").read_text(encoding="utf-8") == page
     value = registry.review_page(registry.version(lifetime_value_model.NAME, 1))
     # learned parameters are no importances of features
@@ -112,36 +132,16 @@ def test_who_is_no_regular_has_a_value_but_neither_lapse_probability_nor_reasons
     assert len(away)
     assert len(there)
     assert away["lapse_probability"].isna().all()
+    assert away[["lapse_low", "lapse_high"]].isna().all(axis=None)
     assert away[[f"reason_{n}" for n in (1, 2, 3)]].isna().all(axis=None)
     assert there["lapse_probability"].between(0, 1).all()
-    assert there["reason_1"].notna().mean() > 0.5
+    risky = there.nlargest(len(there) // 3, "lapse_probability")
+    assert risky["reason_1"].notna().mean() > 0.6
     assert (rows["expected_spend"] >= 0).all()
     assert set(rows["snapshot_date"].astype(str)) == {SNAPSHOT.isoformat()}
     assert set(rows["customer_id"]) == set(
         session.read(CUSTOMER_FEATURES, {"snapshot_date": [SNAPSHOT]}).customer_id.to_pyarrow().to_pylist()
     )
-
-
-def test_scoring_in_batches_is_scoring_in_one_pass_and_an_unbuilt_snapshot_scores_nobody(
-    registry: ModelRegistry, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    champions = {name: registry.version(name, 1) for name in MODELS}
-    models = {name: registry.load(version) for name, version in champions.items()}
-
-    def scored(batch: int, day: date) -> list[pd.DataFrame]:
-        monkeypatch.setattr(scores, "BATCH", batch)
-        return list(score_batches(session, [day], champions, models))
-
-    whole, parts = scored(100_000, SNAPSHOT), scored(17, SNAPSHOT)
-    assert len(whole) == 1
-    assert len(parts) > 5
-    one, many = (pd.concat(found).sort_values("customer_id", ignore_index=True) for found in (whole, parts))
-    numbers = ["lapse_probability", "expected_purchases"]
-    np.testing.assert_allclose(one[numbers].astype(float), many[numbers].astype(float), rtol=1e-9)
-    pd.testing.assert_frame_equal(
-        one.drop(columns=[*numbers, "expected_spend"]), many.drop(columns=[*numbers, "expected_spend"])
-    )
-    assert scored(17, SNAPSHOT + timedelta(days=7)) == []
 
 
 def test_the_champion_changes_its_data_version_with_the_model_and_its_review(
@@ -194,7 +194,7 @@ def test_from_an_unreviewed_first_version_to_an_approved_and_exported_plan(
 ) -> None:
     settings = ran_shop
     assert all(not version.reviewed for version in serving(registry).values())
-    assert "cdap models approve lapse_model 1 --by NAME" in page(settings, PLAN)
+    assert "cdap models approve lapse_model 1 --reviewer NAME --note WHY" in page(settings, PLAN)
     approve: dict[str, Any] = {"plan_id": PLAN, "decision": "approve", "by": "Ann"}
     assert "nobody has reviewed (lapse_model v1, lifetime_value_model v1)" in refusal(decide(settings, **approve))
     assert "say why" in refusal(decide(settings, plan_id=PLAN, decision="reject", by="Ann"))

@@ -16,14 +16,20 @@ import pytest
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.gates import gates_tag
+from cdap_assets.models.review import trained_on
 from cdap_assets.models.scores import refuse_leak
-from cdap_assets.models.training import FEATURES, DataEnds, TooLittleHistory, lapse_frame, value_frame
-from ml.evaluation import Interval
-from ml.lifetime import ValueEvaluation, ValueFigures
-from ml.protocol import Figures, OutOfTime
+from cdap_assets.models.training import (
+    FEATURES,
+    TRAINING_SNAPSHOTS,
+    TRAINING_STEP,
+    DataEnds,
+    TooLittleHistory,
+    lapse_frame,
+    value_frame,
+)
 from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry, ModelVersion
+from resources.model_registry import ModelRegistry
+from resources.model_version import ModelVersion, TableRead
 from resources.settings import Settings
 
 FIRST = date(2023, 1, 1)
@@ -87,7 +93,9 @@ def test_a_row_holds_the_features_of_its_own_snapshot_and_only_of_customers_who_
         number = (row["snapshot_date"] - FIRST).days // 7
         assert {row[name] for name in FEATURES} == {number}
         assert row["label"] == (number % 2 == 0)
-    assert frame.sources[CUSTOMER_FEATURES.name] == str(snapshot)
+    assert snapshot is not None
+    assert frame.sources[CUSTOMER_FEATURES.name] == TableRead(snapshot, 48)
+    assert frame.sources[LAPSE_LABELS.name].rows == 40
     fifth = next(entry for entry in frame.card if entry[0] == week(10))
     assert fifth[1:3] == (1, 1)
     assert min(frame.snapshots) == FIRST + timedelta(days=ACTIVE_DAYS)
@@ -101,55 +109,12 @@ def test_too_little_history_is_told_with_what_is_needed(lake: Lakehouse) -> None
             value_frame(session, week(18))
 
 
-def interval(value: float, low: float | None = None, high: float | None = None) -> Interval:
-    return Interval(value, value if low is None else low, value if high is None else high)
-
-
-def out_of_time(lift_low: float = 0.1, ece: float = 0.02, positives: int = 500) -> OutOfTime:
-    figures = Figures(
-        None,
-        2000,
-        positives,
-        0.2,
-        interval(0.8),
-        interval(0.4),
-        interval(ece),
-        interval(0.7),
-        interval(0.12, lift_low, 0.2),
-    )
-    return OutOfTime((figures,), figures, pd.DataFrame())
-
-
-@pytest.mark.parametrize(
-    ("told", "figures"),
-    [
-        ("passed", {}),
-        ("failed: beats_frequency", {"lift_low": 0.0}),
-        ("failed: calibrated", {"ece": 0.051}),
-        ("failed: enough_lapses", {"positives": 99}),
-        ("failed: beats_frequency, calibrated, enough_lapses", {"lift_low": -0.1, "ece": 0.3, "positives": 3}),
-    ],
-)
-def test_a_lapse_model_that_is_not_good_enough_is_told_by_gate(told: str, figures: dict[str, Any]) -> None:
-    assert gates_tag(lapse_model.gates(out_of_time(**figures))) == told
-
-
-@pytest.mark.parametrize(
-    ("told", "mae", "bias"),
-    [
-        ("passed", 9.0, -25.0),
-        ("failed: beats_past_spend", 10.0, 0.0),
-        ("failed: unbiased", 9.0, -25.1),
-        ("failed: unbiased", 9.0, 26.0),
-    ],
-)
-def test_a_value_model_is_judged_by_its_error_and_its_bias_in_both_directions(
-    told: str, mae: float, bias: float
-) -> None:
-    def figures(mae: float, bias: float) -> ValueFigures:
-        return ValueFigures(mae=interval(mae), rmse=interval(1), bias_percent=interval(bias), gini=interval(0.5))
-
-    assert gates_tag(lifetime_value_model.gates(ValueEvaluation(100, figures(mae, bias), figures(10.0, 50.0)))) == told
+def test_features_of_two_snapshots_are_never_mixed_with_labels_that_overlap_them(lake: Lakehouse) -> None:
+    with lake.session() as session:
+        frame = lapse_frame(session, None)
+    for test, days in trained_on(frame, LAPSE_HORIZON, TRAINING_STEP, TRAINING_SNAPSHOTS).items():
+        assert all(day + timedelta(days=LAPSE_HORIZON) <= test for day in days)
+    assert len(frame.test_snapshots) == 6
 
 
 def version(name: str, closed: date) -> ModelVersion:

@@ -55,9 +55,9 @@ def test_a_plan_from_an_unreviewed_model_cannot_be_approved_and_says_how_to_revi
     lapse, value = Champion("lapse_model", "1", False, None), Champion("lifetime_value_model", "2", False, None)
     read = Reading(plan_page(plan(champions=(lapse, value), reviewed=False)))
     assert "lapse_model 1 and lifetime_value_model 2, which passed" in read.text
-    assert "cdap models approve lifetime_value_model 2 --by NAME" in read.text
+    assert "cdap models approve lifetime_value_model 2 --reviewer NAME --note WHY" in read.text
     assert "Cannot be approved yet" in read.text
-    assert "cdap models approve lapse_model 1 --by NAME" in read.text
+    assert "cdap models approve lapse_model 1 --reviewer NAME --note WHY" in read.text
     assert "calibration of lapse_model 1 has not been measured" in read.sections["uncertain"]
     assert "cdap plan approve" not in read.text
     assert "Cannot be approved yet" not in Reading(plan_page(plan())).text

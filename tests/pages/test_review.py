@@ -23,7 +23,7 @@ def test_a_challenger_that_passes_may_be_approved_and_says_what_it_replaces() ->
     assert "lapse_model, version 3" in read.text
     assert "Passed 3 gates." in read.text
     assert "would replace version 2" in read.text
-    assert "cdap models approve lapse_model 3 --by NAME" in read.sections["decide"]
+    assert "cdap models approve lapse_model 3 --reviewer NAME --note WHY" in read.sections["decide"]
 
 
 def test_a_failed_gate_is_named_at_the_top_and_approval_is_not_offered() -> None:
@@ -42,7 +42,7 @@ def test_a_review_without_gates_is_no_pass() -> None:
 def test_an_unreviewed_champion_says_what_it_may_not_do() -> None:
     read = Reading(review_page(lapse_review(stage="unreviewed champion")))
     assert "Plans from it can be drafted, not approved." in read.text
-    assert "cdap models approve lapse_model 3 --by NAME" in read.sections["decide"]
+    assert "cdap models approve lapse_model 3 --reviewer NAME --note WHY" in read.sections["decide"]
     champion = Reading(review_page(lapse_review(stage="champion")))
     assert "cdap models approve" not in champion.text
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from resources.model_registry import ModelRegistry, ModelVersion, RegistryUnavailable, UnknownVersion
+from resources.model_version import TableRead
 from resources.settings import Settings
 
 # MLflow's own: not ours to mend
@@ -22,19 +25,25 @@ NOON = datetime(2024, 3, 3, 12, tzinfo=UTC)
 FRAME = pd.DataFrame({"recency": [1.0, 2.0, 3.0]})
 
 
-def register(registry: ModelRegistry, gates: str = "passed") -> ModelVersion:
+MEDIAN = pd.DataFrame({"recency": [2.0]})
+
+
+def register(
+    registry: ModelRegistry, gates: str = "passed", keep: Callable[[int], None] = lambda number: None
+) -> ModelVersion:
     model = LinearRegression().fit(FRAME, FRAME.recency * 2)
     return registry.register(
         "lapse",
         model,
-        example=FRAME,
-        prediction=pd.DataFrame({"probability": model.predict(FRAME)}),
+        example=MEDIAN,
+        prediction=pd.DataFrame({"probability": model.predict(MEDIAN)}),
         params={"horizon_days": 84},
         metrics={"brier": 0.1},
         tags={"gates": gates},
-        datasets={"customer_features": "123456789"},
+        datasets={"customer_features": TableRead(123456789, 3)},
         description="a test",
         review=lambda number, champion: f"<h1>Review of {number} beside {champion and champion.version}</h1>",
+        keep=keep,
         card={"label": "lapse"},
     )
 
@@ -103,12 +112,79 @@ def test_a_version_that_failed_its_gates_never_serves_first(tmp_path: Path) -> N
     assert registry.champion("lapse") is None
 
 
-def test_no_row_of_the_example_is_stored(home: Path, registry: ModelRegistry) -> None:
-    if not registry.versions("lapse"):
-        register(registry)
-    names = [path.name for path in (home / "mlflow").rglob("*") if path.is_file()]
-    assert "review.html" in names
-    assert not [name for name in names if "input_example" in name]
+def test_the_record_of_a_version_holds_what_it_learned_from_and_the_example_alone(
+    home: Path, registry: ModelRegistry
+) -> None:
+    version = registry.versions("lapse")[0] if registry.versions("lapse") else register(registry)
+    assert version.inputs == {"customer_features": TableRead(123456789, 3)}
+    assert version.params == {"horizon_days": "84"}
+    stored = [path for path in (home / "mlflow").rglob("input_example.json") if path.is_file()]
+    assert stored
+    for path in stored:
+        assert json.loads(path.read_text(encoding="utf-8")) == {"columns": ["recency"], "data": [[2.0]]}
+
+
+def test_an_alias_moved_in_mlflow_is_recorded_as_an_approval_by_whom_mlflow_does_not_name(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    assert registry.note_decisions("lapse", NOON) is None
+    first, second, failed = register(registry), register(registry), register(registry, gates="failed: brier")
+    registry.serve_first("lapse", first.version)
+    champion = registry.note_decisions("lapse", NOON)
+    assert champion is not None
+    assert (champion.version, champion.reviewed) == (1, False)  # nobody moved it
+
+    registry.client.set_registered_model_alias("lapse", "champion", str(second.version))
+    champion = registry.note_decisions("lapse", NOON)
+    assert champion is not None
+    assert (champion.version, champion.reviewed) == (2, True)
+    assert champion.tags["approved_by"] == "MLflow UI"
+    assert champion.tags["approval_reason"] == "alias champion moved in MLflow"
+    assert datetime.fromisoformat(champion.tags["approved_at"]) == NOON
+    assert registry.version("lapse", 1).aliases == ("previous_champion",)
+
+    registry.client.set_registered_model_alias("lapse", "champion", str(failed.version))
+    champion = registry.note_decisions("lapse", NOON)
+    assert champion is not None
+    assert (champion.version, champion.reviewed) == (3, False)
+    assert champion.tags["alias_moved_by"] == "MLflow UI"
+    assert "approved_by" not in champion.tags
+
+
+def test_a_tag_written_in_mlflow_approves_with_its_name_and_note(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    register(registry)
+    registry.serve_first("lapse", 1)
+    register(registry)
+    registry.client.set_model_version_tag("lapse", "2", "note", "ranks better")
+    registry.client.set_model_version_tag("lapse", "2", "reviewer", "Bea")
+    champion = registry.note_decisions("lapse", NOON)
+    assert champion is not None
+    assert (champion.version, champion.tags["approved_by"]) == (2, "Bea")
+    assert champion.tags["approval_reason"] == "ranks better"
+    # going back by hand keeps the earlier approval, and notes the move
+    registry.approve("lapse", 1, by="Ann", at=NOON)
+    registry.client.set_registered_model_alias("lapse", "champion", "2")
+    champion = registry.note_decisions("lapse", NOON)
+    assert champion is not None
+    assert (champion.version, champion.tags["approved_by"], champion.reviewed) == (2, "Bea", True)
+    assert champion.tags["alias_moved_by"] == "MLflow UI"
+    assert registry.note_decisions("lapse", NOON) == champion
+
+
+def test_a_retired_version_loses_its_aliases_and_serves_no_more(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    register(registry)
+    registry.serve_first("lapse", 1)
+    with pytest.raises(ValueError, match="version 1 is the champion"):
+        registry.retire("lapse", 1, by="Ann", at=NOON)
+    register(registry)
+    registry.approve("lapse", 2, by="Ann", at=NOON)
+    retired = registry.retire("lapse", 1, by="Bob", at=NOON, reason="old")
+    assert (retired.aliases, retired.retired, retired.tags["retirement_reason"]) == ((), True, "old")
+    with pytest.raises(ValueError, match="no previous champion"):
+        registry.rollback("lapse", by="Ann", at=NOON)
+    with pytest.raises(ValueError, match="was retired by Bob"):
+        registry.approve("lapse", 1, by="Ann", at=NOON)
 
 
 def test_a_version_that_is_not_there_is_named(registry: ModelRegistry) -> None:
@@ -151,3 +227,52 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(RegistryUnavailable, match=r"cannot be set up.*file/home"):
         ModelRegistry(Settings(home=tmp_path / "file" / "home")).versions("lapse")
+
+
+def test_a_version_whose_page_or_data_could_not_be_kept_is_never_approved(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    register(registry)
+
+    def full(number: int) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        register(registry, keep=full)
+    left = registry.version("lapse", 2)
+    assert (left.aliases, left.passed_gates) == ((), False)
+    assert registry.version("lapse", 1).aliases == ("challenger",)
+    with pytest.raises(ValueError, match="did not pass its gates"):
+        registry.approve("lapse", 2, by="Ann", at=NOON)
+
+
+def test_nothing_serves_by_itself_where_a_person_took_the_champion_off(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    register(registry)
+    registry.serve_first("lapse", 1)
+    registry.client.delete_registered_model_alias("lapse", "champion")
+    register(registry)
+    registry.serve_first("lapse", 2)
+    assert registry.champion("lapse") is None
+
+
+def test_a_rollback_keeps_who_approved_the_version_and_notes_who_brought_it_back(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    for number, who in ((1, "Ann"), (2, "Bea")):
+        register(registry)
+        registry.approve("lapse", number, by=who, at=NOON, reason="good")
+    back = registry.rollback("lapse", by="Cleo", at=NOON, reason="complaints")
+    assert (back.version, "champion" in back.aliases, back.reviewed) == (1, True, True)
+    assert back.tags["approved_by"] == "Ann"
+    assert (back.tags["alias_moved_by"], back.tags["alias_moved_reason"]) == ("Cleo", "complaints")
+
+
+def test_a_retired_version_whose_alias_is_moved_by_hand_does_not_count_as_reviewed(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    for number in (1, 2):
+        register(registry)
+        registry.approve("lapse", number, by="Ann", at=NOON)
+    registry.retire("lapse", 1, by="Ann", at=NOON)
+    registry.client.set_registered_model_alias("lapse", "champion", "1")
+    seen = registry.note_decisions("lapse", NOON)
+    assert seen is not None
+    assert (seen.version, seen.reviewed) == (1, False)

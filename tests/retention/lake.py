@@ -89,6 +89,7 @@ class PlanLake:
         rows = rows.assign(
             expected_purchases=1.0, lapse_model_version=1, value_model_version=2, reviewed=reviewed, **other
         )
+        rows = rows.assign(lapse_low=0.4, lapse_high=0.6, spend_low=0.0, spend_high=200.0, features_snapshot_id=1)
         with self.session() as session:
             expression = ibis.memtable(rows[list(CUSTOMER_SCORES.names)])
             session.publish(CUSTOMER_SCORES, expression, replace={"snapshot_date": [snapshot]})

@@ -1,0 +1,113 @@
+"""The sensor follows what a person decides in MLflow itself, and records it; retiring lets the snapshots go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+from typer.testing import CliRunner
+
+from cdap_assets.automation import champion_sensor
+from cdap_assets.cli import app
+from cdap_assets.models.champion import MODELS, serving
+from resources.lakehouse import Lakehouse
+from resources.model_registry import ModelRegistry
+from resources.settings import Settings
+from resources.table_snapshots import keep, tags_of
+from tests.resources.visits import FIRST, VISITS, visits
+from tests.shop import make_shop
+
+# MLflow's own: not ours to mend
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+NOON = datetime(2024, 3, 3, 12, tzinfo=UTC)
+LAPSE, VALUE = MODELS
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with two versions of the lapse model and one of the value model, the first ones serving."""
+    settings = make_shop(tmp_path_factory.mktemp("champions") / "home")
+    registry = ModelRegistry(settings)
+    for name in (LAPSE, VALUE, LAPSE):
+        frame = pd.DataFrame({"recency": [2.0]})
+        registry.register(
+            name,
+            LinearRegression().fit(frame, frame.recency),
+            example=frame,
+            prediction=pd.DataFrame({"value": [2.0]}),
+            params={},
+            metrics={},
+            tags={"gates": "passed"},
+            datasets={},
+            description="a test",
+            review=lambda number, champion: "",
+            keep=lambda number: None,
+            card={},
+        )
+        registry.serve_first(name, 1)
+    return settings
+
+
+def tick(registry: ModelRegistry, cursor: str | None) -> tuple[int, str | None]:
+    """One look of the sensor: the runs it asks for, and its cursor."""
+    context = dg.build_sensor_context(cursor=cursor, resources={"registry": registry})
+    found = champion_sensor(dg.DefaultSensorStatus.STOPPED).evaluate_tick(context)
+    return len(found.run_requests or []), found.cursor
+
+
+def test_an_alias_or_a_tag_set_in_mlflow_is_recorded_and_asks_for_scores(home: Settings) -> None:
+    registry = ModelRegistry(home)
+    asked, cursor = tick(registry, None)
+    assert (asked, cursor) == (1, f"{LAPSE}:1:False, {VALUE}:1:False")
+    assert tick(registry, cursor)[0] == 0
+
+    registry.client.set_registered_model_alias(LAPSE, "champion", "2")
+    asked, cursor = tick(registry, cursor)
+    assert (asked, cursor) == (1, f"{LAPSE}:2:True, {VALUE}:1:False")
+    assert registry.version(LAPSE, 2).tags["approved_by"] == "MLflow UI"
+    assert tick(registry, cursor)[0] == 0
+
+    registry.client.set_model_version_tag(VALUE, "1", "approved_by", "Ann")
+    registry.client.set_model_version_tag(VALUE, "1", "approval_reason", "level is right")
+    asked, cursor = tick(registry, cursor)
+    assert (asked, cursor) == (1, f"{LAPSE}:2:True, {VALUE}:1:True")
+    tags = registry.version(VALUE, 1).tags
+    assert (tags["approved_by"], tags["approval_reason"]) == ("Ann", "level is right")
+    assert datetime.fromisoformat(tags["approved_at"]).tzinfo is not None
+
+    # going back by hand: moving the alias is enough
+    registry.client.set_registered_model_alias(LAPSE, "champion", "1")
+    assert tick(registry, cursor)[0] == 1
+    assert serving(registry)[LAPSE].version == 1
+
+
+def test_approving_and_retiring_on_the_command_line_keep_who_and_why(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDAP_HOME", str(home.home))
+    monkeypatch.setenv("COLUMNS", "200")
+    registry, run = ModelRegistry(home), CliRunner()
+    lakehouse = Lakehouse(home)
+    with lakehouse.session() as session:
+        session.publish(VISITS, visits((1, FIRST)))
+    snapshot = lakehouse.state("visits").snapshot_id
+    assert snapshot is not None
+    keep(lakehouse, "visits", snapshot, registry.version(LAPSE, 1).snapshot_tag)
+
+    approved = run.invoke(app, ["models", "approve", LAPSE, "2", "--reviewer", "Bea", "--note", "ranks better"])
+    assert approved.exit_code == 0, approved.output
+    tags = registry.version(LAPSE, 2).tags
+    assert (tags["approved_by"], tags["approval_reason"]) == ("Bea", "ranks better")
+    refused = run.invoke(app, ["models", "retire", LAPSE, "2", "--reviewer", "Bea"])
+    assert refused.exit_code == 1
+    assert "version 2 is the champion; approve another version first" in refused.stderr
+    nameless = run.invoke(app, ["models", "retire", LAPSE, "1", "--reviewer", " "])
+    assert "give a name with --reviewer" in nameless.stderr
+    retired = run.invoke(app, ["models", "retire", LAPSE, "1", "--reviewer", "Bea", "--note", "superseded"])
+    assert retired.exit_code == 0, retired.output
+    assert "snapshots of visits may expire" in retired.stdout
+    assert tags_of(lakehouse, "visits") == {}
+    assert registry.version(LAPSE, 1).retired
