@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 WHOLE = 4 << 20  # bytes of a file that one request fetches whole: a request takes longer than its bytes
+HELD = 32 << 20  # bytes of such files that an engine holds: DuckDB opens a file again for every query over it
 
 
 def object_files(settings: Settings) -> ArrowFSWrapper:
@@ -22,6 +24,29 @@ def object_files(settings: Settings) -> ArrowFSWrapper:
 
 
 class _Objects(ArrowFSWrapper):
+    """What S3 told of an object stays true: each file of a table is written once, under a name of its own."""
+
+    cachable = False  # else fsspec keeps that of every engine for good
+
+    def __init__(self, fs: pa.fs.FileSystem) -> None:
+        super().__init__(fs)
+        self._told: dict[str, Any] = {}
+        self._held: OrderedDict[str, pa.Buffer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def info(self, path: str, **_: Any) -> Any:
+        """Size, kind and time of an object; DuckDB asks several times for every query."""
+        path = self._strip_protocol(path)
+        if (told := self._told.get(path)) is None:
+            told = super().info(path)
+            if told["type"] == "file":
+                self._told[path] = told
+        return told
+
+    def modified(self, path: str) -> Any:
+        """When an object was written."""
+        return self.info(path)["mtime"]
+
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
         """Nothing: a prefix needs no folder, and an empty object in place of one would be read as a file."""
 
@@ -37,10 +62,23 @@ class _Objects(ArrowFSWrapper):
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         if mode != "rb":
             return super()._open(path, mode, **options)
-        source = self.fs.open_input_file(self._strip_protocol(path))
-        if source.size() <= WHOLE:
-            source = pa.BufferReader(source.read_buffer())
-        return _Reader(source)
+        path = self._strip_protocol(path)
+        if self.info(path)["size"] <= WHOLE:
+            return _Reader(pa.BufferReader(self._whole(path)))
+        return _Reader(self.fs.open_input_file(path))
+
+    def _whole(self, path: str) -> pa.Buffer:
+        with self._lock:
+            if (known := self._held.get(path)) is not None:
+                self._held.move_to_end(path)
+                return known
+        with self.fs.open_input_file(path) as source:
+            content = source.read_buffer()
+        with self._lock:
+            self._held[path] = content
+            while sum(held.size for held in self._held.values()) > HELD:
+                self._held.popitem(last=False)
+        return content
 
 
 class _Reader:

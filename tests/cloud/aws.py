@@ -9,6 +9,7 @@ import argparse
 import logging
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
@@ -20,6 +21,17 @@ from werkzeug.serving import make_server
 from tests.cloud.athena import Athena, serve
 from tests.cloud.faults import Faults
 from tests.cloud.trino import Server
+
+
+class Services(DomainDispatcherApplication):
+    """Moto's services by the host that a request is for; each host is looked up once.
+
+    Moto by itself lists its folder and tries up to two hundred patterns at every request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.get_backend_for_host = cache(super().get_backend_for_host)  # type: ignore[method-assign]
 
 
 def lock_glue() -> None:
@@ -76,7 +88,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     lock_glue()
     lock_s3()
-    faults = Faults(DomainDispatcherApplication(create_backend_app))
+    faults = Faults(Services())
     serve(Athena(Server(told.trino), faults))
     make_server("127.0.0.1", told.port, faults, threaded=True, request_handler=MotoRequestHandler).serve_forever()
 

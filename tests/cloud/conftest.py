@@ -16,6 +16,7 @@ from tests.cloud.trino import ATHENA_CATALOG, Trino, glue_catalog
 from tests.cloud.trino_files import TrinoMissing
 
 HERE = Path(__file__).parent
+ASKED_AGAIN = 0.2  # seconds, at most, after the last question whether a query has ended
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,7 +41,14 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Aws, Tr
         if os.environ.get("CI") == "true":
             pytest.fail(str(missing))
         pytest.skip(str(missing))
-    with ended_by_sigterm(), trino, aws_account(port, trino.uri, tmp_path_factory.mktemp("aws")) as account:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ended_by_sigterm(),
+        trino,
+        aws_account(port, trino.uri, tmp_path_factory.mktemp("aws")) as account,
+    ):
+        # nobody is billed or throttled for a question, and a query takes less than the waits between two
+        patch.setattr("resources.engines.athena.LONGEST_WAIT", ASKED_AGAIN)
         yield account, trino
 
 

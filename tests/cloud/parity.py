@@ -13,8 +13,8 @@ from tests.cloud.account import Aws, database_of
 
 CLOSE = 1e-9  # relative
 Rows = list[dict[str, Any]]
-# What tells of the run and not of the data: how the store names a file's version.
-OF_THE_RUN = {"deliveries": {"version"}}
+# What tells of the run and not of the data: how the store names a file's version, and Iceberg a snapshot.
+OF_THE_RUN = {"deliveries": {"version"}, "customer_scores": {"features_snapshot_id"}}
 
 
 def on_aws(local: Settings, aws: Aws, bucket: str, **changes: Any) -> Settings:

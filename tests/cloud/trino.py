@@ -24,7 +24,8 @@ ENGINE_KEY = "engine"  # the access key that tells Trino's calls from the produc
 READY = 120  # seconds
 PROBE_BUCKET = "cdap-trino-probe"
 JVM = (
-    "-Xmx1536M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dfile.encoding=UTF-8",
+    "-Xmx1536M", "-Xmn384M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dfile.encoding=UTF-8",
+    "-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote",  # Trino writes classes anew for each query
     "-Djdk.attach.allowAttachSelf=true", "-Djdk.nio.maxCachedBufferSize=2000000",
     "--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
@@ -55,6 +56,8 @@ def iceberg_catalog(endpoint: str, region: str, **more: str) -> dict[str, str]:
         "s3.path-style-access": "true",
         "s3.aws-access-key": ENGINE_KEY,
         "s3.aws-secret-key": ENGINE_KEY,
+        "iceberg.table-statistics-enabled": "false",
+        "iceberg.dynamic-filtering.wait-timeout": "0s",
         "iceberg.max-partitions-per-writer": "100",  # Athena's limit
         "parquet.small-file-threshold": "0B",  # else a small file is read whole, and scanned bytes say nothing
         "iceberg.expire-snapshots.min-retention": "0s",
@@ -201,7 +204,10 @@ class Trino(Server):
             "query.max-memory": "600MB",
             "query.max-memory-per-node": "600MB",
             "memory.heap-headroom-per-node": "300MB",
-            "task.concurrency": "2",
+            "task.concurrency": "1",
+            # tables of tests are small: what a plan costs is more than what a better one saves
+            "join-distribution-type": "BROADCAST",
+            "redistribute-writes": "false",
             "task.max-worker-threads": "4",
             "task.max-writer-count": "1",  # so that a writer's limit of partitions is a statement's, as on Athena
             "catalog.management": "dynamic",
