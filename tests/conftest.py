@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cdap_assets.commands.instance import heed_interrupts
 from resources.settings import Settings
 from tests.shop import make_shop
+
+heed_interrupts()  # for runs within a test, where the suite itself is a background job
 
 Cdap = Callable[..., "subprocess.CompletedProcess[str]"]
 

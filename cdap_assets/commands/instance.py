@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +37,19 @@ def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
         )
     if POSTGRES in wanted:
         _ask(os.environ[POSTGRES])
+    heed_interrupts()
     with dg.DagsterInstance.get() as instance:
         yield instance
+
+
+def heed_interrupts() -> None:
+    """Let SIGINT end this process where a shell's background job is made to ignore it.
+
+    Dagster maps SIGTERM to what SIGINT does, and its readers of a step's output inherit that: where both are
+    ignored they cannot be ended, and each job waits a minute for them.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _ask(address: str) -> None:
