@@ -142,7 +142,10 @@ def _measures(
         gain = None
         try:
             if theirs is not None and row.better in ("higher", "lower"):
-                gain = interval(_gain(row), truth, np.column_stack([ours, theirs]))
+                better, worse = (ours, theirs) if row.better == "higher" else (theirs, ours)
+                gain = evaluation.paired_difference(
+                    row.metric, truth, better, worse, customers, seed=seed, resamples=resamples
+                )
             taken.append(
                 Measure(
                     row.name,
@@ -204,17 +207,6 @@ def _columns(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats | None:
         return None
     values = frame[list(names)].to_numpy(dtype=np.float64)
     return values if len(names) > 1 else values[:, 0]
-
-
-def _gain(row: _Row) -> Metric:
-    sign = 1.0 if row.better == "higher" else -1.0
-    width = len(row.columns)
-
-    def gain(truth: Floats, both: Floats, weights: Floats) -> float:
-        ours, theirs = (both[:, :width], both[:, width:]) if width > 1 else (both[:, 0], both[:, 1])
-        return sign * (row.metric(truth, ours, weights) - row.metric(truth, theirs, weights))
-
-    return gain
 
 
 def _weeks(

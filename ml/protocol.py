@@ -11,7 +11,6 @@ import pandas as pd
 
 from ml import evaluation
 from ml.evaluation import Interval
-from ml.evaluation.intervals import Floats
 
 
 class ProbabilityModel(Protocol):
@@ -191,10 +190,6 @@ def _value_figures(rows: pd.DataFrame, snapshot: date | None, *, seed: int, resa
     def interval(metric: evaluation.Metric, column: int) -> Interval:
         return evaluation.bootstrap(metric, actual, both[:, column], customers, seed=seed, resamples=resamples)
 
-    def gain(truth: Floats, predicted: Floats, weights: Floats) -> float:
-        error = evaluation.mean_absolute_error
-        return error(truth, predicted[:, 1], weights) - error(truth, predicted[:, 0], weights)
-
     measures = {
         "mae": evaluation.mean_absolute_error,
         "rmse": evaluation.root_mean_squared_error,
@@ -207,7 +202,9 @@ def _value_figures(rows: pd.DataFrame, snapshot: date | None, *, seed: int, resa
         mean=float(actual.mean()),
         **{name: interval(metric, 0) for name, metric in measures.items()},
         **{f"naive_{name}": interval(metric, 1) for name, metric in measures.items()},
-        mae_gain=evaluation.bootstrap(gain, actual, both, customers, seed=seed, resamples=resamples),
+        mae_gain=evaluation.paired_difference(
+            evaluation.mean_absolute_error, actual, both[:, 1], both[:, 0], customers, seed=seed, resamples=resamples
+        ),
     )
 
 

@@ -104,9 +104,7 @@ def _compare(
     seed: int,
     resamples: int,
 ) -> Comparison:
-    import numpy as np
-
-    from ml.evaluation import bootstrap
+    from ml.evaluation import paired_difference
 
     if incumbent is None:
         return incomparable(None, "There is no champion to compare with.")
@@ -119,9 +117,11 @@ def _compare(
             f"{max(tested['snapshot_date'])}: it knew the answers, so both cannot be compared fairly yet.",
         )
     try:
-        both = np.column_stack([fair[predicted].to_numpy(dtype=float), champion(fair)])
+        theirs = champion(fair)
         found = [
-            bootstrap(_less(metric), fair["label"], both, fair["customer_id"], seed=seed, resamples=resamples)
+            paired_difference(
+                metric, fair["label"], fair[predicted], theirs, fair["customer_id"], seed=seed, resamples=resamples
+            )
             for _name, metric in (lower, higher)
         ]
     except ValueError as error:
@@ -134,15 +134,6 @@ def _compare(
         f"{higher[0]} {_interval(found[1])}."
     )
     return Comparison(number, days, lower[0], found[0], higher[0], found[1], told)
-
-
-def _less(metric: Metric) -> Metric:
-    """The metric of the first column of predictions less that of the second."""
-
-    def difference(truth: Any, both: Any, weights: Any) -> float:
-        return metric(truth, both[:, 0], weights) - metric(truth, both[:, 1], weights)
-
-    return difference
 
 
 def _interval(found: Interval) -> str:

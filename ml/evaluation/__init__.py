@@ -10,7 +10,14 @@ from ml.evaluation.classification import (
     paired_auc_lift,
     reliability,
 )
-from ml.evaluation.intervals import Interval, Metric, SingleClassError, UndefinedFigureError, bootstrap
+from ml.evaluation.intervals import (
+    Interval,
+    Metric,
+    SingleClassError,
+    UndefinedFigureError,
+    bootstrap,
+    paired_difference,
+)
 from ml.evaluation.profit import ProfitCurve, profit_curve
 from ml.evaluation.splits import customer_folds, rolling_origins, temporal_split
 from ml.evaluation.values import (
@@ -43,6 +50,7 @@ __all__ = [
     "log_loss",
     "mean_absolute_error",
     "paired_auc_lift",
+    "paired_difference",
     "poisson_deviance",
     "profit_curve",
     "reliability",

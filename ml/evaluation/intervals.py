@@ -68,6 +68,25 @@ def bootstrap(
     return Interval(value, float(low), float(high))
 
 
+def paired_difference(
+    metric: Metric,
+    y: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    *,
+    seed: int,
+    resamples: int = 500,
+) -> Interval:
+    """The metric of `first` less that of `second` on the same draws of groups; arguments as of `bootstrap`."""
+    both = np.stack([np.asarray(first, dtype=float), np.asarray(second, dtype=float)], axis=1)
+
+    def difference(truth: Floats, predictions: Floats, weights: Floats) -> float:
+        return metric(truth, predictions[:, 0], weights) - metric(truth, predictions[:, 1], weights)
+
+    return bootstrap(difference, y, both, groups, seed=seed, resamples=resamples)
+
+
 def checked_values(
     actual: npt.ArrayLike, predicted: npt.ArrayLike, weights: npt.ArrayLike | None
 ) -> tuple[Floats, Floats, Floats]:

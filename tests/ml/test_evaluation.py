@@ -208,3 +208,12 @@ def test_no_customer_is_in_two_folds():
         assert not set(GROUPS[train]) & set(GROUPS[test])
         seen += test
     assert (seen == 1).all()
+
+
+def test_a_paired_difference_is_that_of_the_figures_on_the_same_draws():
+    quick = evaluation.paired_auc_lift(Y, GOOD, POOR, GROUPS, seed=1, resamples=50)
+    general = evaluation.paired_difference(evaluation.auc, Y, GOOD, POOR, GROUPS, seed=1, resamples=50)
+    assert (general.value, general.low, general.high) == pytest.approx((quick.value, quick.low, quick.high))
+    bounds = np.column_stack([GOOD - 0.1, GOOD + 0.1])
+    same = evaluation.paired_difference(evaluation.interval_score, Y, bounds, bounds, GROUPS, seed=1, resamples=20)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
