@@ -1,6 +1,5 @@
 """Customer lifetime value over a horizon: expected purchase days times expected money per day."""
 
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -9,9 +8,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ml import evaluation
 from ml.btyd import BetaGeometric, GammaGamma
-from ml.evaluation import Interval
 
 # Below a week of history a weekly rate is one purchase blown up.
 SHORTEST_HISTORY_WEEKS = 1.0
@@ -58,64 +55,11 @@ class LifetimeValue(BaseEstimator):
         )
 
 
-@dataclass(frozen=True)
-class ValueFigures:
-    """How well spend was predicted: money per customer, percent of the total, 0..1; 95 % by customer."""
-
-    mae: Interval
-    rmse: Interval
-    bias_percent: Interval
-    gini: Interval
-
-
-@dataclass(frozen=True)
-class ValueEvaluation:
-    """The model beside the naive rule "everyone goes on spending as before"."""
-
-    n: int
-    model: ValueFigures
-    naive: ValueFigures
-
-
 def past_weekly_spend(X: pd.DataFrame, horizon_days: int) -> npt.NDArray[np.float64]:
     """The naive prediction, shape (n,): own past spend per week of history, times the horizon's weeks."""
     frequency, _, T, spend = _columns(X)
     weekly = (frequency + 1) * spend / np.maximum(T, SHORTEST_HISTORY_WEEKS)
     return np.asarray(weekly * horizon_days / 7)
-
-
-def evaluate(
-    model: LifetimeValue,
-    X: pd.DataFrame,
-    actual_spend: npt.ArrayLike,
-    horizon_days: int,
-    *,
-    seed: int,
-    resamples: int = 500,
-) -> ValueEvaluation:
-    """Compare expected and actual spend of the horizon after the cut-off; X has one row per customer.
-
-    Raises ValueError when lengths differ or the actual total is not positive.
-    """
-    actual = np.asarray(actual_spend, dtype=float)
-
-    def figures(predicted: npt.NDArray[np.float64]) -> ValueFigures:
-        def interval(metric: evaluation.Metric) -> Interval:
-            customers = np.arange(len(actual))
-            return evaluation.bootstrap(metric, actual, predicted, customers, seed=seed, resamples=resamples)
-
-        return ValueFigures(
-            mae=interval(evaluation.mean_absolute_error),
-            rmse=interval(evaluation.root_mean_squared_error),
-            bias_percent=interval(evaluation.bias_percent),
-            gini=interval(evaluation.gini),
-        )
-
-    return ValueEvaluation(
-        n=len(actual),
-        model=figures(model.predict(X, horizon_days)["expected_spend"].to_numpy()),
-        naive=figures(past_weekly_spend(X, horizon_days)),
-    )
 
 
 def _histories(X: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,12 +9,10 @@ import pandas as pd
 from ml.btyd import BetaGeometric, GammaGamma
 from ml.forecast.base import SMALLEST
 from ml.forecast.simulation import from_distribution
+from ml.lifetime import SHORTEST_HISTORY_WEEKS, past_weekly_spend
 from ml.orders import OrderLog
 
 Floats = npt.NDArray[np.float64]
-
-# Below a week of history a weekly rate is one purchase blown up.
-SHORTEST_HISTORY_WEEKS = 1.0
 
 
 def bg_nbd(log: OrderLog, end: int, horizon_days: int, *, seed: int = 0) -> tuple[BetaGeometric, pd.DataFrame]:
@@ -53,7 +51,7 @@ def as_before(log: OrderLog, end: int, horizon_days: int) -> pd.DataFrame:
     expected = (histories["frequency"].to_numpy() + 1) / weeks * horizon_days / 7
     columns = {"p_purchase": -np.expm1(-expected), "expected_purchases": expected}
     if "spend_per_day_all" in histories:
-        columns["expected_spend"] = expected * histories["spend_per_day_all"].to_numpy()
+        columns["expected_spend"] = past_weekly_spend(histories, horizon_days)
     return pd.DataFrame(columns, index=histories.index)
 
 
