@@ -71,28 +71,21 @@ class OrderLog:
 
     def until(self, end: int) -> OrderLog:
         """The log as it was known at the end of the day `end`: later rows and customers are gone."""
-        kept = self.day <= end
-        seen = np.flatnonzero(self.first_purchase <= end)
-        place = np.full(len(self.customers), -1, dtype=np.intp)
-        place[seen] = np.arange(len(seen))
-        return OrderLog(
-            self.customers[seen],
-            place[self.code[kept]],
-            self.day[kept],
-            None if self.spend is None else self.spend[kept],
-            self.lines[kept],
-        )
+        return self._of(np.flatnonzero(self.first_purchase <= end), self.day <= end)
 
     def sample(self, customers: int, seed: int = 0) -> OrderLog:
         """The rows of `customers` customers drawn at random; the log itself when it has no more."""
         if len(self.customers) <= customers:
             return self
         chosen = np.sort(np.random.default_rng(seed).choice(len(self.customers), customers, replace=False))
+        return self._of(chosen, np.isin(self.code, chosen))
+
+    def _of(self, customers: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> OrderLog:
+        """The rows `kept`, all of which are of the `customers`, who are numbered anew."""
         place = np.full(len(self.customers), -1, dtype=np.intp)
-        place[chosen] = np.arange(customers)
-        kept = place[self.code] >= 0
+        place[customers] = np.arange(len(customers))
         return OrderLog(
-            self.customers[chosen],
+            self.customers[customers],
             place[self.code[kept]],
             self.day[kept],
             None if self.spend is None else self.spend[kept],

@@ -76,11 +76,7 @@ def _merge(x: Floats, t_x: Floats, age: Floats) -> tuple[Indices, Indices, Float
             key = ((x * width).astype(np.int64) + days.astype(np.int64)) * int(width) + ages.astype(np.int64)
             break
     else:
-        _, key_t = np.unique(t_x, return_inverse=True)
-        _, key_age = np.unique(age, return_inverse=True)
-        _, key_x = np.unique(x, return_inverse=True)
-        pair, _ = pd.factorize(key_t.astype(np.int64) * (key_age.max(initial=0) + 1) + key_age)
-        key = pair.astype(np.int64) * (key_x.max(initial=0) + 1) + key_x
+        key = pd.DataFrame({"x": x, "t_x": t_x, "age": age}).groupby(["x", "t_x", "age"]).ngroup().to_numpy()
     member, distinct = pd.factorize(key)
     first = np.empty(len(distinct), dtype=np.intp)
     first[member[::-1]] = np.arange(len(member))[::-1]

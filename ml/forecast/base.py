@@ -6,12 +6,14 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from ml.btyd import BetaGeometric, Histories, ModifiedBetaGeometric, ParetoNBD
 from ml.btyd.histories import Floats
 
 SMALLEST = 1e-9
+LARGEST_SHIFT = 40.0
 # More customers say nothing new about four parameters.
 FIT_CUSTOMERS = 200_000
 
@@ -43,8 +45,4 @@ class BtydMean:
 
 def shifted_to(total: float, log_odds: Floats) -> float:
     """What to add to every log-odds so that the probabilities sum to `total`, 0 < total < n."""
-    low, high = -40.0, 40.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if expit(log_odds + middle).sum() < total else (low, middle)
-    return (low + high) / 2
+    return float(brentq(lambda shift: expit(log_odds + shift).sum() - total, -LARGEST_SHIFT, LARGEST_SHIFT))

@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from ml.btyd import GammaGamma
+from ml.forecast.base import FIT_CUSTOMERS
 from ml.forecast.learners import Bins
 
 Floats = npt.NDArray[np.float64]
@@ -18,7 +19,6 @@ Floats = npt.NDArray[np.float64]
 # A correction is believed half: the money of the future regresses further than the trees can see.
 BELIEVED = 0.5
 LARGEST_RATIO = 20.0
-FIT_CUSTOMERS = 200_000
 
 
 def gamma_gamma_columns(histories: pd.DataFrame) -> pd.DataFrame:
