@@ -78,16 +78,20 @@ def no_leak(found: Sequence[Suspicion]) -> GateResult:
     )
 
 
-def canary(found: Sequence[Suspicion], name: str, evaluation_refused: bool) -> GateResult:
-    """The gate on the watch itself: the planted feature ``name`` must be an error, and so must what learned it."""
+def canary(found: Sequence[Suspicion], name: str, evaluation_refused: bool | None) -> GateResult:
+    """The gate on the watch itself: the planted feature ``name`` must be an error, and so must what learned it.
+
+    ``evaluation_refused`` is ``None`` for a model that learns from no label, which nothing planted can reach.
+    """
     strength = max((entry.strength for entry in found if entry.name == name and entry.severity == "error"), default=0.0)
     named = strength > 0
+    tested = {None: "", True: ", refused in test", False: ", not refused in test"}
     return GateResult(
         "leakage_canary",
-        named and evaluation_refused,
+        named and evaluation_refused is not False,
         strength,
-        f"{'found' if named else 'not found'} by name, {'refused' if evaluation_refused else 'not refused'} in test",
-        "found by name, and refused in the out-of-time test",
+        f"{'found' if named else 'not found'} by name{tested[evaluation_refused]}",
+        "found by name" if evaluation_refused is None else "found by name, and refused in the out-of-time test",
         "the watch for leaks does not work on this data: that it found none says nothing",
         dg.AssetCheckSeverity.ERROR,
     )

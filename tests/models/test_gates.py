@@ -116,6 +116,8 @@ def test_the_canary_fails_when_the_watch_does_not_name_it_or_the_test_does_not_r
     assert not canary([bird], "bird", evaluation_refused=False).passed
     assert not canary([LEAK], "bird", evaluation_refused=True).passed
     assert not canary([Suspicion("bird", 0.9, "warning", "")], "bird", evaluation_refused=True).passed
+    assert canary([bird], "bird", evaluation_refused=None).passed
+    assert not canary([LEAK], "bird", evaluation_refused=None).passed
 
 
 def test_the_canary_of_the_lapse_model_sings_on_a_frame_of_honest_features() -> None:
