@@ -50,7 +50,7 @@ class Request:
 
 def run_backtest(request: Request) -> None:
     """Read, fit, predict, score and write. Ends the command with one message when the input cannot be used."""
-    from ml.forecast import CustomerBaseForecaster, NotEnoughData
+    from ml.forecast import CustomerBaseForecaster, TooFewCustomers
 
     if request.holdout_end <= request.calibration_end:
         raise fail(
@@ -80,7 +80,7 @@ def run_backtest(request: Request) -> None:
                 from ml.backtest import backtest
 
                 result = backtest(forecaster, forecast, orders.log, end, tell=tell)
-    except (OrderFileError, NotEnoughData) as error:
+    except (OrderFileError, TooFewCustomers) as error:
         raise fail(str(error)) from error
     console.print(f"wrote {len(forecast):,} customers to {request.output}")
     if "expected_spend" not in forecast:

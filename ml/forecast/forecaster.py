@@ -39,7 +39,7 @@ FEWEST_PAYING = 100
 Learners = tuple[OffsetGLM, OffsetTrees]
 
 
-class NotEnoughData(ValueError):
+class TooFewCustomers(ValueError):
     """The log says too little about its customers for any forecast to be honest."""
 
 
@@ -71,7 +71,7 @@ class CustomerBaseForecaster(BaseEstimator):
     def fit(self, log: OrderLog, end: int) -> Self:
         """Learn from rows up to the end of the day `end` (days since 1970-01-01); later rows are not looked at.
 
-        Raises `NotEnoughData` with fewer than 50 customers or 20 repeat buyers, ValueError for a horizon
+        Raises `TooFewCustomers` with fewer than 50 customers or 20 repeat buyers, ValueError for a horizon
         below a day or a log that begins after `end`.
         """
         if self.horizon_days < 1:
@@ -82,7 +82,7 @@ class CustomerBaseForecaster(BaseEstimator):
         histories = seen.histories(end)
         repeat_buyers = int((histories["frequency"] > 0).sum())
         if len(histories) < FEWEST_CUSTOMERS or repeat_buyers < FEWEST_REPEAT_BUYERS:
-            raise NotEnoughData(
+            raise TooFewCustomers(
                 f"not enough data: {len(histories)} customers, {repeat_buyers} of them with a second purchase day, "
                 f"by {_date(end)}; at least {FEWEST_CUSTOMERS} customers and {FEWEST_REPEAT_BUYERS} with a second "
                 "purchase day are needed. Take a longer log or a later calibration end."

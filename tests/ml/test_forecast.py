@@ -6,7 +6,7 @@ import pytest
 
 from ml import evaluation
 from ml.backtest import backtest
-from ml.forecast import CustomerBaseForecaster, NotEnoughData
+from ml.forecast import CustomerBaseForecaster, TooFewCustomers
 from ml.forecast.base import shifted_to
 from ml.forecast.baselines import bg_nbd
 from ml.forecast.learners import OffsetGLM, OffsetTrees
@@ -105,7 +105,7 @@ def test_few_repeat_buyers_get_the_btyd_models_alone_with_intervals_from_their_d
 
 def test_a_base_that_says_too_little_is_refused_with_its_counts():
     log = cdnow().sample(40)
-    with pytest.raises(NotEnoughData, match=r"not enough data: 40 customers, \d+ of them with a second purchase day"):
+    with pytest.raises(TooFewCustomers, match=r"not enough data: 40 customers, \d+ of them with a second purchase day"):
         CustomerBaseForecaster(91).fit(log, END)
 
 
