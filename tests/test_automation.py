@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
 
 from cdap_assets.automation import FRESH_WITHIN
 from cdap_assets.definitions import build_definitions
 from cdap_assets.models.champion import MODELS
 from resources.model_registry import ModelRegistry
 from resources.settings import Settings
+from tests.registered import register_and_serve
 from tests.shop import CONTRACT, LAST_DAY
 
 pytestmark = [
@@ -228,23 +228,7 @@ def test_the_champion_asset_follows_the_alias_and_its_review(tmp_path: Path) -> 
 
     assert tick(None)[:2] == (0, "not every model has a champion yet")
     for name in MODELS:
-        frame = pd.DataFrame({"recency": [1.0, 2.0, 3.0]})
-        model = LinearRegression().fit(frame, frame.recency)
-        registry.register(
-            name,
-            model,
-            example=frame,
-            prediction=pd.DataFrame({"value": model.predict(frame)}),
-            params={},
-            metrics={},
-            tags={"gates": "passed"},
-            datasets={},
-            description="a test",
-            review=lambda number, champion: "",
-            keep=lambda number: None,
-            card={},
-        )
-        registry.serve_first(name, 1)
+        register_and_serve(registry, name)
     asked, _, cursor = tick(None)
     assert asked == 1
     assert tick(cursor)[:2] == (0, f"still {cursor}")

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from ml.protocol import OutOfTime
     from ml.segments import SegmentGap
 
-__all__ = ["NAME", "VERSION", "TrainingConfig", "fit", "lapse_model", "recent", "tested_best", "train"]
-
 NAME = "lapse_model"
 VERSION = "2"
 BASELINE = "rarity"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import dagster as dg
-import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
 from typer.testing import CliRunner
 
 from cdap_assets.automation import champion_sensor
@@ -17,6 +15,7 @@ from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.settings import Settings
 from resources.table_snapshots import keep, tags_of
+from tests.registered import register_and_serve
 from tests.resources.visits import FIRST, VISITS, visits
 from tests.shop import make_shop
 
@@ -32,22 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = make_shop(tmp_path_factory.mktemp("champions") / "home")
     registry = ModelRegistry(settings)
     for name in (LAPSE, VALUE, LAPSE):
-        frame = pd.DataFrame({"recency": [2.0]})
-        registry.register(
-            name,
-            LinearRegression().fit(frame, frame.recency),
-            example=frame,
-            prediction=pd.DataFrame({"value": [2.0]}),
-            params={},
-            metrics={},
-            tags={"gates": "passed"},
-            datasets={},
-            description="a test",
-            review=lambda number, champion: "",
-            keep=lambda number: None,
-            card={},
-        )
-        registry.serve_first(name, 1)
+        register_and_serve(registry, name)
     return settings
 
 

@@ -24,6 +24,7 @@ from cdap_assets.models.training import (
     TRAINING_STEP,
     DataEnds,
     TooLittleHistory,
+    TrainingConfig,
     lapse_frame,
     value_frame,
 )
@@ -146,8 +147,8 @@ def test_every_fourth_snapshot_is_learned_so_that_no_two_labels_of_a_customer_ov
 
 def test_a_wrong_as_of_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="yesterday"):
-        _ = lapse_model.TrainingConfig(as_of="yesterday").cutoff
-    assert lapse_model.TrainingConfig().cutoff is None
+        _ = TrainingConfig(as_of="yesterday").cutoff
+    assert TrainingConfig().cutoff is None
 
 
 def test_customers_too_few_to_learn_from_fail_the_step_once_with_the_reason(lake: Lakehouse) -> None:
