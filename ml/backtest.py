@@ -107,7 +107,7 @@ def backtest(
         reliability=tuple(evaluation.reliability(np.sign(bought), forecast["p_purchase"].to_numpy(), CALIBRATION_BINS)),
         purchase_deciles=tuple(evaluation.deciles(bought, forecast["expected_purchases"].to_numpy())),
         spend_deciles=tuple(evaluation.deciles(actual["spend"].to_numpy(), forecast["expected_spend"].to_numpy()))
-        if "expected_spend" in forecast
+        if "expected_spend" in forecast and actual["spend"].sum() > 0
         else (),
         weeks=tuple(_weeks(forecaster, forecast, reference, log, end)),
     )

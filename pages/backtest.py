@@ -6,7 +6,6 @@ from datetime import date
 import pandas as pd
 
 from ml.backtest import Backtest, Measure
-from ml.evaluation import Decile
 from ml.forecast import CustomerBaseForecaster
 from pages import charts
 from pages.page import render
@@ -63,8 +62,8 @@ def backtest_page(
         if weeks
         else None,
         reliability_chart=charts.reliability(list(result.reliability), unit="share") if result else None,
-        gains_chart=charts.gains(_gains(result.purchase_deciles), found_of="purchases") if result else None,
-        spend_gains_chart=charts.gains(_gains(result.spend_deciles), found_of="spend")
+        gains_chart=charts.gains(result.purchase_deciles, found_of="purchases") if result else None,
+        spend_gains_chart=charts.gains(result.spend_deciles, found_of="spend")
         if result and result.spend_deciles
         else None,
     )
@@ -149,12 +148,3 @@ def _coverage(measure: Measure | None) -> Advice | None:
     return Advice(
         good or covered > 0.8, "80 % intervals of spend", f"They held {covered * 100:.0f} % of customers, {words}"
     )
-
-
-def _gains(deciles: tuple[Decile, ...]) -> list[tuple[float, float]]:
-    total = sum(decile.n for decile in deciles)
-    points, so_far = [(0.0, 0.0)], 0
-    for decile in deciles:
-        so_far += decile.n
-        points.append((so_far / total, decile.captured))
-    return points

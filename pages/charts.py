@@ -3,11 +3,14 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from itertools import accumulate
 from typing import Any
 
 import altair as alt
 import vl_convert
 from markupsafe import Markup
+
+from ml.evaluation import Decile
 
 WIDTH = 600
 # Colours are the page's own variables, so that a chart follows the light, dark and print styles.
@@ -187,12 +190,14 @@ def tracking(rows: Sequence[tuple[date, float, float | None, float | None]]) -> 
     return _svg(alt.layer(*layers).properties(width=WIDTH, height=230))
 
 
-def gains(points: Sequence[tuple[float, float]], *, found_of: str) -> Markup:
+def gains(tenths: Sequence[Decile], *, found_of: str) -> Markup:
     """Share of all lapses (or of all spend) found among the share of customers with the highest predictions.
 
-    `points` are (share of customers, share found), from (0, 0) to (1, 1); the diagonal is drawing by lot.
+    `tenths` are those of `ml.evaluation.deciles`; the diagonal is drawing by lot.
     """
-    shown: list[Row] = [{"customers": share, "found": found} for share, found in points]
+    seen = list(accumulate((tenth.n for tenth in tenths), initial=0))
+    found = [0.0, *(tenth.captured for tenth in tenths)]
+    shown: list[Row] = [{"customers": n / seen[-1], "found": share} for n, share in zip(seen, found, strict=True)]
     axis = alt.Axis(format="~%", tickCount=5)
     x = alt.X("customers:Q", title="customers, highest prediction first", axis=axis, scale=alt.Scale(domain=[0, 1]))
     highest = max(1.0, *(row["found"] for row in shown))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from ml.evaluation import Decile
 from pages import charts
 from pages.formats import Figure, check_finite, check_interval
 from pages.page import render
@@ -131,25 +132,6 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Decile:
-    """A tenth of the customers by prediction, the highest first, with the shares of the total found so far.
-
-    `lift` is what was observed of them over what was observed of all. `found` is the share of all lapses, or of all
-    spend, among this tenth and those above it.
-    """
-
-    number: int
-    rows: int
-    predicted: float
-    observed: float
-    lift: float
-    found: float
-
-    def __post_init__(self) -> None:
-        check_finite(f"decile {self.number}", self.predicted, self.observed, self.lift, self.found)
-
-
-@dataclass(frozen=True)
 class Profit:
     """What contacting the customers of highest prediction would earn, by the share contacted, at stated terms.
 
@@ -259,7 +241,7 @@ def review_page(review: ModelReview) -> str:
         snapshots_chart=_snapshots_chart(review),
         reliability_chart=_reliability_chart(review),
         importances_chart=_importances_chart(importances[:MOST_FEATURES_SHOWN]),
-        gains_chart=_gains_chart(review),
+        gains_chart=charts.gains(review.deciles, found_of=review.found_of) if review.deciles else None,
         profit_chart=_profit_chart(review.profit),
     )
 
@@ -294,17 +276,6 @@ def _importances_chart(importances: Sequence[Importance]) -> Markup | None:
         axis_title="importance",
         label_format=".3~g",
     )
-
-
-def _gains_chart(review: ModelReview) -> Markup | None:
-    if not review.deciles:
-        return None
-    total = sum(entry.rows for entry in review.deciles)
-    points, seen = [(0.0, 0.0)], 0
-    for entry in review.deciles:
-        seen += entry.rows
-        points.append((seen / total, entry.found))
-    return charts.gains(points, found_of=review.found_of)
 
 
 def _profit_chart(profit: Profit | None) -> Markup | None:

@@ -173,10 +173,11 @@ def test_a_holdout_without_money_is_scored_on_its_purchases(tmp_path: Path, orde
     source = tmp_path / "orders.csv"
     paid = orders["spend"].where(orders["date"] <= "1997-09-30", 0.0)
     orders.assign(amount=paid)[["customer_id", "date", "amount"]].to_csv(source, index=False)
-    done = backtest(tmp_path, source, holdout="1997-12-31")
+    done = backtest(tmp_path, source, "--report", str(tmp_path / "report.html"), holdout="1997-12-31")
     assert done.exit_code == 0, done.output
     assert "Log loss" in done.output
     assert "Gini" not in done.output
+    assert "nan" not in (tmp_path / "report.html").read_text().lower()
 
 
 def test_one_stray_date_does_not_make_a_holdout_whole(tmp_path: Path, orders: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ from cdap_assets.models.policy import ProfitTerms
 from cdap_assets.models.purpose import Selection
 from cdap_assets.models.registering import Context
 from cdap_assets.models.training import FEATURES, TRAINING_SNAPSHOTS, TRAINING_STEP, LabelledFrame, as_floats
-from ml.evaluation import reliability
+from ml.evaluation import deciles, reliability
 from ml.evaluation.profit import profit_curve
 from ml.explain import feature_directions
 from pages.formats import percent
@@ -108,7 +108,7 @@ def lapse_review(
             segments=review.segments(tested.segments, segment_bar),
             segment_bar=f"{100 * SEGMENT_BAR:.0f} percentage points",
             found_of="lapses",
-            deciles=review.tenths(found["label"], found["probability"]),
+            deciles=tuple(deciles(found["label"], found["probability"])),
             profit=_profit(tested, terms),
             changes=review.changes(context.champion, params, metrics, context.code_version),
             drift_since=since,

@@ -12,12 +12,11 @@ from cdap_assets.models.purpose import Selection
 from cdap_assets.models.registering import Context
 from cdap_assets.models.training import LabelledFrame
 from ml.evaluation import Interval
-from ml.evaluation.classification import deciles
 from ml.evaluation.drift import Drift, Reference
 from ml.protocol import training_snapshots
 from ml.segments import SegmentGap
 from pages.formats import Better, Figure
-from pages.review import Change, Columns, Decile, Gate, LabelCount, Segment, Shift, Source
+from pages.review import Change, Columns, Gate, LabelCount, Segment, Shift, Source
 from resources.model_version import ModelVersion
 
 if TYPE_CHECKING:
@@ -45,14 +44,6 @@ def figure(name: str, found: Interval, baseline: float | None, unit: str, better
 def rows_of(frame: LabelledFrame, days: Sequence[date]) -> int:
     """Labelled rows of the named snapshots."""
     return sum(eligible for day, eligible, *_ in frame.card if day in days)
-
-
-def tenths(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Decile, ...]:
-    """Tenths of the rows by prediction, for the page."""
-    return tuple(
-        Decile(part.number, part.n, part.predicted, part.actual, part.lift, part.captured)
-        for part in deciles(actual, predicted)
-    )
 
 
 def segments(gaps: Sequence[SegmentGap], bar: Callable[[SegmentGap], float]) -> tuple[Segment, ...]:

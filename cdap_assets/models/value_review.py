@@ -13,6 +13,7 @@ from cdap_assets.models.lifetime_value_model import COLUMNS, SEGMENT_BAR, segmen
 from cdap_assets.models.purpose import Selection
 from cdap_assets.models.registering import Context
 from cdap_assets.models.training import LabelledFrame
+from ml.evaluation import deciles
 from ml.protocol import ValueOutOfTime
 from ml.segments import SegmentGap
 from pages.review import ModelReview, ReliabilityBin, SnapshotFigure, Split, review_page
@@ -52,7 +53,7 @@ def value_review(
             "Gini", pooled.gini, pooled.naive_gini.value, "", "higher", "how well customers are ranked by spend"
         ),
     )
-    tenths = review.tenths(tested.predictions["label"], tested.predictions["predicted"])
+    tenths = tuple(deciles(tested.predictions["label"], tested.predictions["predicted"]))
     since, shifts = review.drift(spread, context)
     metrics = {
         "mae": pooled.mae.value,
@@ -80,7 +81,7 @@ def value_review(
                 for f in tested.snapshots
                 if f.snapshot_date is not None
             ),
-            reliability=tuple(ReliabilityBin(entry.predicted, entry.observed, entry.rows) for entry in tenths),
+            reliability=tuple(ReliabilityBin(entry.predicted, entry.actual, entry.n) for entry in tenths),
             importance_measure="",
             importances=(),
             caveats=(
@@ -104,8 +105,9 @@ def value_review(
 
 def _learned(model: LifetimeValue) -> str:
     purchases, value = model.purchases_, model.value_
-    bg = ", ".join(f"{name} {getattr(purchases, f'{name}_'):.3g}" for name in ("r", "alpha", "a", "b"))
-    gg = ", ".join(f"{name} {getattr(value, f'{name}_'):.3g}" for name in ("p", "q", "v"))
+    bg, gg = (
+        ", ".join(f"{name} {found:.3g}" for name, found in part.parameters_.items()) for part in (purchases, value)
+    )
     return f"BG/NBD {bg}; Gamma-Gamma {gg}"
 
 

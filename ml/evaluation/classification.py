@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from ml.evaluation.intervals import Floats, Interval, SingleClassError, bootstrap, checked_values
+from ml.evaluation.intervals import Floats, Interval, SingleClassError, UndefinedFigureError, bootstrap, checked_values
 
 CALIBRATION_BINS = 10
 
@@ -75,7 +75,7 @@ class Decile:
     """A tenth of the customers by predicted value, the highest first.
 
     `predicted` and `actual` are means (rates for 0/1 outcomes); `lift` is actual over that of everybody and
-    `captured` the share of the actual total in this decile and those before it (both NaN for a total of 0).
+    `captured` the share of the actual total in this decile and those before it.
     """
 
     number: int
@@ -89,18 +89,22 @@ class Decile:
 def deciles(actual: npt.ArrayLike, predicted: npt.ArrayLike, groups: int = 10) -> list[Decile]:
     """Customers in up to `groups` groups of about equal size by `predicted`, which also works for money.
 
-    Equal predictions share a group. Raises ValueError for values that are not finite.
+    Equal predictions share a group. Raises UndefinedFigureError (a ValueError) when the actual total is not
+    positive, ValueError for values that are not finite.
     """
     truth, estimate, _ = checked_values(actual, predicted, None)
     place = _bins(-estimate, groups)
     total, overall = truth.sum(), truth.mean()
+    if total <= 0:
+        raise UndefinedFigureError(f"shares of the total need a positive one, found {total:g}")
     table, captured = [], 0.0
     for number, k in enumerate(np.unique(place), start=1):
         members = place == k
         captured += float(truth[members].sum())
         mean = float(truth[members].mean())
-        lift, share = (mean / overall, captured / total) if total else (np.nan, np.nan)
-        table.append(Decile(number, int(members.sum()), float(estimate[members].mean()), mean, lift, share))
+        table.append(
+            Decile(number, int(members.sum()), float(estimate[members].mean()), mean, mean / overall, captured / total)
+        )
     return table
 
 

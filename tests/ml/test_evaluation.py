@@ -217,3 +217,8 @@ def test_a_paired_difference_is_that_of_the_figures_on_the_same_draws():
     bounds = np.column_stack([GOOD - 0.1, GOOD + 0.1])
     same = evaluation.paired_difference(evaluation.interval_score, Y, bounds, bounds, GROUPS, seed=1, resamples=20)
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_deciles_of_nothing_are_refused():
+    with pytest.raises(evaluation.UndefinedFigureError, match="positive"):
+        evaluation.deciles([0.0, 0.0], [1.0, 2.0])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ml.evaluation import Decile
 from pages.review import (
     Change,
     Columns,
-    Decile,
     Gate,
     Importance,
     ModelReview,
@@ -89,8 +89,6 @@ def test_nothing_held_back_and_no_champion_are_said() -> None:
     assert "changes-table" not in read.tables
 
 
-def test_figures_that_are_not_finite_are_refused_by_segment_and_tenth() -> None:
+def test_figures_that_are_not_finite_are_refused_by_segment() -> None:
     with pytest.raises(ValueError, match=r"segment recency old.*nan"):
         Segment("recency", "old", 1, float("nan"), 0.1, 0.0, 0.1, False)
-    with pytest.raises(ValueError, match=r"decile 3.*inf"):
-        Decile(3, 10, 0.1, 0.1, float("inf"), 0.2)
