@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resources.errors import LakehouseError
+from resources.lock import exclusive
 from resources.table import TableSpec
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "50",
     "write.metadata.delete-after-commit.enabled": "false",  # the sweep deletes, never a commit
 }
+WAIT = 60  # seconds for another process at a SQLite catalog
 PERSONAL_METRICS = "none"  # min and max of personal columns would outlive an erasure in manifests
 
 
 def open_catalog(settings: Settings) -> Catalog:
     """The catalog that the settings choose, with our two databases in it: the tables', and that of staging.
 
-    A SQLite catalog is made on first use and waits up to 60 s for another process's commit.
+    A SQLite catalog is made on first use, by one process at a time, and waits up to 60 s for another's commit.
+    Raises :class:`~resources.lock.Busy` when another process has not made it in that time.
     """
     told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint}
     store = {key: value for key, value in told.items() if value}
@@ -42,13 +45,15 @@ def open_catalog(settings: Settings) -> Catalog:
             from pyiceberg.catalog.sql import SqlCatalog
 
             settings.lake.mkdir(parents=True, exist_ok=True)
-            catalog = SqlCatalog(
-                "cdap",
-                uri=f"sqlite:///{settings.lake / 'catalog.db'}?timeout=60",
-                warehouse=settings.root("lake"),
-                init_catalog_tables="true",
-            )
-            catalog.create_namespace_if_not_exists(settings.database)
+            # it asks for its tables and then makes them, which two processes on a new home would both do
+            with exclusive(settings, "catalog", timeout=WAIT):
+                catalog = SqlCatalog(
+                    "cdap",
+                    uri=f"sqlite:///{settings.lake / 'catalog.db'}?timeout={WAIT}",
+                    warehouse=settings.root("lake"),
+                    init_catalog_tables="true",
+                )
+                catalog.create_namespace_if_not_exists(settings.database)
             return catalog
         case "glue":
             from pyiceberg.catalog.glue import GlueCatalog

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from datetime import date, timedelta
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
+from resources.catalog import open_catalog
 from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.resources.visits import FIRST, VISITS, now_reads, put, visits
@@ -53,6 +55,37 @@ def test_four_processes_that_append_and_replace_lose_no_row_and_fail_no_read(lak
     appended = {1000 * (writer + 1) + turn for writer in range(WRITERS) for turn in range(TURNS)}
     replaced = {writer * 10 + n for writer in range(WRITERS) for n in (1, 2)}
     assert now_reads(lake) == sorted(appended | replaced)
+
+
+def open_at_once(homes: list[Path], together: Barrier, failed: multiprocessing.SimpleQueue[str]) -> None:
+    """Open the catalog of each home in the same instant as the other processes."""
+    settings = [Settings(home=home) for home in homes]
+    open_catalog(settings[0])  # imports done, so that the others meet within a millisecond
+    for one in settings[1:]:
+        together.wait()
+        try:
+            open_catalog(one)
+        except BaseException as error:
+            failed.put(repr(error))
+            raise
+
+
+def test_processes_that_open_a_new_catalog_at_once_all_have_it(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    failed: multiprocessing.SimpleQueue[str] = spawn.SimpleQueue()
+    together = spawn.Barrier(WRITERS, timeout=60)
+    new = [tmp_path / f"home_{number}" for number in range(10)]
+    processes = [
+        spawn.Process(target=open_at_once, args=([tmp_path / f"own_{number}", *new], together, failed))
+        for number in range(WRITERS)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    told = [] if failed.empty() else [failed.get()]
+    assert told == []
+    assert [process.exitcode for process in processes] == [0] * WRITERS
 
 
 PUBLISH_FOR_EVER = """
