@@ -6,17 +6,21 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 import cdap as product
+from cdap_assets.commands.running import RunFailed
 from resources.settings import Settings
 from tests.conftest import Cdap, environment
-from tests.shop import make_shop, purchases
+from tests.shop import make_shop, purchases, run_shop
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
@@ -140,6 +144,22 @@ def test_a_home_below_a_file_is_told_in_one_line(tmp_path: Path, cdap: Cdap) -> 
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert "Traceback" not in done.stderr
+
+
+def test_a_run_goes_on_when_its_progress_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_shop(tmp_path / "home")
+    cut(settings)
+    has_run = dg.DagsterInstance.has_run
+
+    def full(instance: dg.DagsterInstance, run_id: str) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            raise OperationalError("SELECT", {}, OSError("disk I/O error"))
+        return has_run(instance, run_id)
+
+    monkeypatch.setattr(dg.DagsterInstance, "has_run", full)
+    with pytest.raises(RunFailed, match="lapse_model"):  # too few orders, in the third run
+        run_shop(settings)
+    assert len(rows(product.open(settings.home), "order_lines")) == LINES
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -137,8 +137,9 @@ class Runner:
             worker.start()
             while worker.is_alive():
                 worker.join(POLL_SECONDS)
-                self._show(run_id, progress, task)
-            self._show(run_id, progress, task)
+                # whether the run goes on is its own to say: left alone, it would go on behind the error
+                with suppress(SQLAlchemyError):
+                    self._show(run_id, progress, task)
         if broke:
             raise RunFailed(f"{stage.title}: Dagster could not go on: {str(broke[0]).splitlines()[0]}") from broke[0]
         if not results or not results[0].success:
