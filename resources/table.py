@@ -46,8 +46,7 @@ class Invariant:
 class TableSpec:
     """The declared schema of one Iceberg table.
 
-    ``partition_by`` columns are identity partitions; ``key`` is unique among the rows of a partition. ``sought_by``
-    is a column whose values stay readable when a partition is archived, for who must know where a key is.
+    ``partition_by`` columns are identity partitions; ``key`` is unique among the rows of a partition.
     """
 
     name: str
@@ -56,11 +55,10 @@ class TableSpec:
     partition_by: tuple[str, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     description: str = ""
-    sought_by: str = ""
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        for column in (*self.key, *self.partition_by, *([self.sought_by] if self.sought_by else [])):
+        for column in (*self.key, *self.partition_by):
             if column not in names:
                 raise ValueError(f"table {self.name}: column {column} is not declared; declared are {names}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cdap_assets.clock import Clock
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON
 from cdap_assets.models import gates as gate
 from cdap_assets.models.comparison import Comparison, Incumbent, compare_lapse
@@ -30,7 +31,6 @@ from cdap_assets.models.training import (
     as_floats,
     lapse_frame,
 )
-from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.session import Session
