@@ -3,11 +3,11 @@ PYTHON ?= python3
 UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 
-.PHONY: help setup run ui test test-local test-aws cloud-test lint format lock bench clean
+.PHONY: help setup run ui tiering-demo test test-local test-aws cloud-test lint format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## list what you can do here
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .tools/bin/uv:
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install -q --disable-pip-version-check uv
@@ -27,10 +27,14 @@ run: setup ## the main job on the example panel, from delivered files to a draft
 ui: setup ## Dagster and MLflow with everything that ran
 	@$(BIN)/cdap ui
 
+tiering-demo: setup ## a year of the example ageing month by month
+	@rm -rf .cdap-tiering-demo
+	@$(BIN)/cdap storage demo .cdap-tiering-demo
+
 test: test-local test-aws ## all tests; those of AWS are skipped without Java 24, Maven or PostgreSQL
 
-test-local: setup ## tests of this machine's engine, in parallel
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
+test-local: setup ## tests of this machine's engine, in parallel, with one thread each
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
 
 test-aws: setup ## tests of S3, Glue and Athena on a real Trino, in a process of their own
 	@$(BIN)/pytest -m cloud tests/cloud
@@ -57,4 +61,4 @@ bench: setup ## the benchmarks; prints ratios against named alternatives
 	@$(BIN)/python -m benchmarks.btyd
 
 clean: ## remove the environment and caches; your CDAP_HOME stays
-	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cdap-tiering-demo

@@ -53,6 +53,7 @@ class Lake:
         """A table as an Ibis expression; one that was never built has no rows."""
         if name not in self._tables:
             self._tables[name] = self._session.read(self.describe(name))
+            self._session.reads.flush(self._session.lakehouse.clock())
         return self._tables[name]
 
     def sql(self, query: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from cdap_assets.jobs import REVIEW
 from cdap_assets.landing_sensors import landing_sensors
 from cdap_assets.lineage import Lineage
 from cdap_assets.models.champion import MODELS
@@ -22,6 +23,7 @@ FRESH_WITHIN = timedelta(days=8)  # a weekly rhythm and a day of grace
 MODEL_KINDS = {"mlflow", "scikitlearn"}
 COMPUTED_GROUPS = {"curated", "identity", "profiles", "features"}
 MODELS_GROUP_TABLES = {"customer_scores"}
+REVIEW_CRON = "0 4 * * *"
 SWEEP_CRON = "0 5 * * *"
 
 
@@ -74,7 +76,7 @@ def automation(
     settings: Settings, lineage: Lineage, clock: Callable[[], datetime]
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """Schedules and sensors of an installation: all stopped unless ``CDAP_AUTOMATION`` is on."""
-    status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+    status = sensor_status(settings)
     sensors = [
         *landing_sensors(settings, lineage, status),
         champion_sensor(status),
@@ -86,7 +88,7 @@ def automation(
             description="Has tables, scores and plans follow what they are made of.",
         ),
     ]
-    return [weekly_snapshots(settings, lineage), retraining(settings, lineage)], sensors
+    return [weekly_snapshots(settings, lineage), retraining(settings, lineage), reviewing(settings)], sensors
 
 
 def champion_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -133,6 +135,11 @@ def failure_sensor(
             file.write(json.dumps(entry) + "\n")
 
     return sensor
+
+
+def sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
+    """Whether sensors run by themselves in an installation."""
+    return dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
 
 
 def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
@@ -194,3 +201,14 @@ def retraining(settings: Settings, lineage: Lineage) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=f"training-{today}")
 
     return schedule
+
+
+def reviewing(settings: Settings) -> dg.ScheduleDefinition:
+    """Each day at four (UTC): what the lake holds, and where each partition should be."""
+    return dg.ScheduleDefinition(
+        name="storage_review",
+        job_name=REVIEW,
+        cron_schedule=REVIEW_CRON,
+        default_status=schedule_status(settings),
+        description="Looks at storage, before the sweep; the tiering sensor follows what was decided.",
+    )

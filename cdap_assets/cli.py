@@ -9,9 +9,9 @@ from typing import Literal
 
 import typer
 
-from cdap_assets.clock import utc_now
-from cdap_assets.commands import deliveries, models, plans
+from cdap_assets.commands import deliveries, models, plans, storage
 from cdap_assets.commands.home import console, fail, home_settings, told
+from resources.clock import utc_now
 
 app = typer.Typer(
     help="Customer Data Analytics Platform: from customer files to a reviewed retention plan.",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(plans.app, name="plan")
 app.add_typer(models.app, name="models")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(storage.app, name="storage")
 
 
 def _date(text: str) -> date:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cdap_assets.storage.tables import STORAGE_TABLES
+
+REVIEW = "review_storage"
 UNPARTITIONED = ("raw", "curated", "identity", "profiles")
 
 
 def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
-    """refresh_lake, build_snapshots, train_models, score_and_plan, monitor_models, measure_outcomes."""
+    """refresh_lake, build_snapshots, train_models, score_and_plan, monitor_models, measure_outcomes, review_storage."""
     lake = dg.AssetSelection.groups(*UNPARTITIONED)
     return [
         dg.define_asset_job("refresh_lake", lake, description="Take what has landed and bring every table up to it."),
@@ -36,5 +39,10 @@ def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             "measure_outcomes",
             dg.AssetSelection.assets("campaign_outcomes"),
             description="Read every approved plan against its arms.",
+        ),
+        dg.define_asset_job(
+            REVIEW,
+            dg.AssetSelection.assets(*(spec.name for spec in STORAGE_TABLES)),
+            description="What the lake holds, where each partition should be, and what that costs.",
         ),
     ]

@@ -21,6 +21,7 @@ from cdap_assets.profiles.segments import customer_segments
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.retention.outcomes import outcomes_asset
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN
+from cdap_assets.storage.tables import STORAGE_TABLES
 from cdap_assets.table_asset import TableAsset
 from resources.settings import Settings
 from resources.table import TableSpec
@@ -39,7 +40,7 @@ class Lineage:
         """The declared schema of every table by name."""
         raw = [raw_table(contract) for contract in self.contracts.values()]
         decided = [CUSTOMER_SCORES, RETENTION_PLAN, PLAN_EVENTS, ARMS]
-        own = [DELIVERIES, QUARANTINE, *raw, *(asset.table for asset in self.tables), *decided]
+        own = [DELIVERIES, QUARANTINE, *raw, *(asset.table for asset in self.tables), *decided, *STORAGE_TABLES]
         return {spec.name: spec for spec in own}
 
     @property

@@ -92,14 +92,14 @@ def snapshot_stage(settings: Settings, lineage: Lineage, lakehouse: Lakehouse, u
             return None
         first, covered = span
         weeks = weeks_between(max(first + WEEK, settings.first_snapshot), until)
-        anew = features_anew(session, lakehouse)
+        anew = features_anew(session)
         built = set() if anew else built_snapshots(session, CUSTOMER_FEATURES.name)
         wanted = {day for day in weeks if day not in built}
         reasons = [anew or f"{len(wanted)} snapshots without features"] if wanted else []
         for spec, horizon in ((LAPSE_LABELS, LAPSE_HORIZON), (VALUE_LABELS, VALUE_HORIZON)):
             closed = {day for day in weeks if day + timedelta(days=horizon) <= covered}
             last = session.last_publish(spec.name)
-            moved = last is not None and last.inputs.get("customer_days") != session.snapshot_id("customer_days")
+            moved = last is not None and session.has_changed("customer_days", last.inputs.get("customer_days"))
             missing = closed if moved else closed - built_snapshots(session, spec.name)
             if missing:
                 reasons.append(f"{len(missing)} snapshots of {spec.name}")
@@ -109,7 +109,7 @@ def snapshot_stage(settings: Settings, lineage: Lineage, lakehouse: Lakehouse, u
     return Stage("build_snapshots", "features", ", ".join(reasons), tuple(sorted(wanted)))
 
 
-def features_anew(session: Session, lakehouse: Lakehouse) -> str | None:
+def features_anew(session: Session) -> str | None:
     """Why every snapshot's features are to be built again: new code, history loaded, a delivery read again.
 
     Late rows and corrections are no such reason: they were not known at an earlier snapshot.
@@ -119,10 +119,9 @@ def features_anew(session: Session, lakehouse: Lakehouse) -> str | None:
         return None
     if last.code_version != customer_features.version:
         return f"features have new code ({last.code_version} became {customer_features.version})"
-    committed = lakehouse.state(CUSTOMER_FEATURES.name).committed_at
     for entry in ledger(session).values():
         since = entry.at.replace(tzinfo=UTC)
-        if (entry.history or entry.event == "replayed") and committed is not None and since > committed:
+        if (entry.history or entry.event == "replayed") and since > last.at:
             return f"{entry.delivery.source}: history was loaded or a delivery read again"
     return None
 
@@ -193,7 +192,7 @@ def planning_stage(settings: Settings, lakehouse: Lakehouse, registry: ModelRegi
 def _scored_before_features(session: Session, target: date) -> bool:
     last = session.last_publish(CUSTOMER_SCORES.name)
     since = last.inputs.get(CUSTOMER_FEATURES.name) if last else None
-    if since is None or since == session.snapshot_id(CUSTOMER_FEATURES.name):
+    if since is None or not session.has_changed(CUSTOMER_FEATURES.name, since):
         return False
     changed = session.changed_since(CUSTOMER_FEATURES.name, since)
     return changed is None or (target,) in changed

@@ -47,11 +47,13 @@ def scan_costs(
     taken to be as large as those that they replace.
     """
     with lakehouse.in_process() as session:
-        return [
+        costs = [
             _cost(asset, lineage, session, dates, anew=anew)
             for asset in lineage.tables
             if chosen is None or asset.name in chosen
         ]
+        session.reads.clear()  # what would be read was not
+    return costs
 
 
 def _cost(asset: TableAsset, lineage: Lineage, session: Session, dates: Sequence[date], *, anew: bool) -> ScanCost:

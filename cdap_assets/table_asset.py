@@ -14,6 +14,7 @@ from cdap_assets.table_metadata import publish_metadata
 from resources.lakehouse import Lakehouse
 from resources.session import Session
 from resources.table import TableSpec
+from resources.tiers.placement import Tier
 
 if TYPE_CHECKING:
     import ibis
@@ -115,29 +116,46 @@ class TableAsset:
         if last is None:
             return Work("everything: first build")
         if last.code_version != self.version:
-            return Work(f"everything: code version {last.code_version} became {self.version}")
-        now = {name: session.snapshot_id(name) for name in self.inputs}
-        changed = [name for name in self.inputs if now[name] != last.inputs.get(name)]
+            why = f"code version {last.code_version} became {self.version}"
+            return self._everything(session, why, "expired")
+        changed = [name for name in self.inputs if session.has_changed(name, last.inputs.get(name))]
         if not changed:
             return Work("nothing: no input changed since the last build", needed=False)
         others = [name for name in changed if name not in self.driver]
         if self.scope == "whole" or others:
-            return Work(f"everything: {', '.join(others or changed)} changed")
+            return self._everything(session, f"{', '.join(others or changed)} changed", "archived", "expired")
         months: set[Any] = set()
         for name in changed:
             since = last.inputs.get(name)
             found = None if since is None else session.changed_since(name, since)
             if found is None:
-                return Work(f"everything: what changed in {name} since the last build is not known")
+                why = f"what changed in {name} since the last build is not known"
+                return self._everything(session, why, "archived", "expired")
             months |= {partition[-1] for partition in found}
         if self.other_months:
             months |= self.other_months(session, months)
+        # of a month whose rows were deleted, a late one alone would take the place of what was made of all
+        gone = {partition[-1] for name in self.driver for partition in session.withheld(name, "expired")}
+        told = f"; {len(months & gone)} whose rows are expired stay as they are" if months & gone else ""
+        return self._months(f"{len(months)} months that changed in {', '.join(changed)}{told}", months - gone)
+
+    def _everything(self, session: Session, why: str, *out_of_reach: Tier) -> "Work":
+        """The whole table, or of one by months those whose rows are all in reach: the others stay as they are."""
+        gone = {
+            partition[-1]
+            for name in self.driver
+            if self.scope == "month"
+            for partition in session.withheld(name, *out_of_reach)
+        }
+        if not gone:
+            return Work(f"everything: {why}")
+        there = {partition[-1] for name in (self.name, *self.driver) for partition in session.partitions(name)}
+        told = f"{len(gone)} whose rows are {' or '.join(out_of_reach)} stay as they are"
+        return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone)
+
+    def _months(self, why: str, months: Iterable[Any]) -> "Work":
         chosen = sorted(months, key=str)
-        return Work(
-            f"{len(chosen)} months that changed in {', '.join(changed)}",
-            replace={"month": chosen},
-            only={name: {"month": chosen} for name in self.driver},
-        )
+        return Work(why, replace={"month": chosen}, only={name: {"month": chosen} for name in self.driver})
 
 
 def requested_keys(context: dg.AssetExecutionContext) -> Sequence[str]:

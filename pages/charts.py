@@ -237,6 +237,61 @@ def profit(points: Sequence[tuple[float, float]], *, best: float, rule: float, u
     )
 
 
+def tiers_over_time(
+    rows: Sequence[tuple[date, str, float]],
+    *,
+    tiers: Sequence[str],
+    axis_title: str,
+    reference: Sequence[tuple[date, float]] = (),
+) -> Markup:
+    """Stacked areas by day, the first of three `tiers` at the bottom, and a dashed line to compare with.
+
+    `rows` are (day, tier, value) of at least two days; a tier without a row on a day has nothing there. Long
+    histories are thinned evenly.
+    """
+    days = sorted({day for day, _, _ in rows})
+    step = -(-len(days) // _MOST_CURVE_POINTS)
+    kept = sorted({*days[::step], days[-1]})
+    ticks = sorted({kept[round(place * (len(kept) - 1) / 4)] for place in range(5)})
+    values = {(day, tier): value for day, tier, value in rows}
+    used = [tier for tier in tiers if any(tier == found for _, found, _ in rows)]
+    shown: list[Row] = [
+        {"day": day.isoformat(), "tier": tier, "order": order, "value": values.get((day, tier), 0.0)}
+        for day in kept
+        for order, tier in enumerate(used)
+    ]
+    beside: list[Row] = [{"day": day.isoformat(), "value": value} for day, value in reference if day in set(kept)]
+    x = alt.X(
+        "day:T",
+        title=None,
+        scale=alt.Scale(type="utc", nice=False),
+        axis=alt.Axis(
+            format="%-d %b %Y",
+            values=[alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True) for day in ticks],
+            grid=False,
+        ),
+    )
+    highest = max(sum(values.get((day, tier), 0.0) for tier in used) for day in kept)
+    highest = max(highest, *(row["value"] for row in beside), 0.0)
+    # Below a thousand in full: "0.0005", not "500µ".
+    labels = _SHORT_NUMBER if highest >= 1000 else "format(datum.value, ',~r')"
+    axis = alt.Axis(labelExpr=labels, tickCount=5)
+    y = alt.Y("value:Q", title=axis_title, axis=axis, scale=alt.Scale(domainMin=0))
+    # Vivid is where data costs most: one colour, paler when cool, and grey in the archive.
+    look: dict[str, tuple[str, float]] = dict(zip(tiers, ((ACCENT, 0.9), (ACCENT, 0.4), (MUTED, 0.5)), strict=True))
+    legend = alt.Legend(orient="top", title=None, labelColor=INK, labelFontSize=12, symbolType="square")
+    colour = alt.Color(
+        "tier:N", sort=used, scale=alt.Scale(domain=used, range=[look[tier][0] for tier in used]), legend=legend
+    )
+    opacity = alt.Opacity(
+        "tier:N", sort=used, scale=alt.Scale(domain=used, range=[look[tier][1] for tier in used]), legend=legend
+    )
+    layers = [_chart(shown).mark_area(line=False).encode(x, y.stack("zero"), colour, opacity, order="order:O")]
+    if beside:
+        layers.append(_chart(beside).mark_line(color=WARM, strokeDash=[5, 4], strokeWidth=1.5).encode(x, y))
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=210))
+
+
 def _chart(rows: Sequence[Row]) -> alt.Chart:
     return alt.Chart(alt.Data(values=list(rows)))
 

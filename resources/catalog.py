@@ -27,6 +27,7 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "50",
     "write.metadata.delete-after-commit.enabled": "false",  # the sweep deletes, never a commit
 }
+MAINTENANCE = "cdap.maintenance"  # in the summary of a snapshot that moved files and kept what they hold
 WAIT = 60  # seconds for another process at a SQLite catalog
 PERSONAL_METRICS = "none"  # min and max of personal columns would outlive an erasure in manifests
 
@@ -152,14 +153,17 @@ def ancestors(table: Table, snapshot: Snapshot | None) -> Iterator[Snapshot]:
 
 
 def changed_partitions(table: Table, current: int, since: int) -> set[tuple[Any, ...]] | None:
-    """The partitions whose files were added or removed after snapshot ``since`` up to ``current``.
+    """The partitions whose rows were added or removed after snapshot ``since`` up to ``current``.
 
+    A snapshot that moved files and kept their rows changes nothing.
     ``None`` when ``since`` is no retained ancestor of ``current``: then nothing is known.
     """
     changed: set[tuple[Any, ...]] = set()
     for snapshot in ancestors(table, table.snapshot_by_id(current)):
         if snapshot.snapshot_id == since:
             return changed
+        if snapshot.summary and MAINTENANCE in snapshot.summary.additional_properties:
+            continue
         for manifest in snapshot.manifests(table.io):
             if manifest.added_snapshot_id != snapshot.snapshot_id:
                 continue

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from resources.answers import FindingCommits
 from resources.catalog import Partition, ancestors, partition_of, planned_files
 from resources.errors import CommitUnknown, StalePublish
 from resources.lock import confirm
 from resources.table import TableSpec
+from resources.tiers.placement import placed_now, with_hot
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -73,17 +75,12 @@ def commit(
         if snapshot is not None and not append:
             planned = planned_files(current, snapshot.snapshot_id)
             gone = [file for file in planned if _within(spec, partition_of(current, file.partition), replace)]
+        # what takes the place of an archived partition is all that there is of it from now on
+        anew = [] if append else [one for one in placed_now(current) if _within(spec, one, replace)]
         confirm()  # a process that lost its lock while it computed must not write what the lock guards
-        with current.transaction() as transaction:
-            producer = transaction.update_snapshot(dict(summary))
-            with producer.fast_append() if append else producer.overwrite() as update:
-                for file in gone:
-                    update.delete_data_file(file)
-                for file in staged:
-                    update.append_data_file(file)
-        committed = current.current_snapshot()
-        assert committed is not None
-        return committed
+        return overwritten(
+            current, gone, staged, summary, lambda sequence: with_hot(current, anew, sequence) if anew else {}, append
+        )
 
     try:
         return attempt()
@@ -91,6 +88,45 @@ def commit(
         raise
     except Exception as error:  # noqa: BLE001  whatever the catalog's client raises, the commit may have happened
         return _found_after(error, lakehouse, spec, summary["cdap.publish_id"])
+
+
+def overwritten(
+    table: Table,
+    gone: Sequence[DataFile],
+    new: Sequence[DataFile],
+    summary: Mapping[str, str],
+    properties: Callable[[int], Mapping[str, str]],
+    append: bool = False,
+) -> Snapshot:
+    """One snapshot of ``table`` as it was loaded, with ``properties`` of its own sequence number in the same commit.
+
+    Raises pyiceberg's ``ValidationException`` when another commit came first and what was planned is to be
+    planned anew, and ``CommitFailedException`` for the rest.
+    """
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
+
+    changed = properties(table.metadata.next_sequence_number())
+    if changed:
+        # pyiceberg would try again on another's snapshot, with properties that speak of this one
+        table.metadata.properties["commit.retry.num-retries"] = "0"
+        table.catalog = FindingCommits(table.catalog)  # type: ignore[assignment]  # of a catalog, what a commit asks
+    try:
+        with table.transaction() as transaction:
+            if changed:
+                transaction.set_properties(dict(changed))
+            producer = transaction.update_snapshot(dict(summary))
+            with producer.fast_append() if append else producer.overwrite() as update:
+                for file in gone:
+                    update.delete_data_file(file)
+                for file in new:
+                    update.append_data_file(file)
+    except CommitFailedException as error:
+        if changed:
+            raise ValidationException(str(error)) from error
+        raise
+    committed = table.current_snapshot()
+    assert committed is not None
+    return committed
 
 
 def _found_after(error: Exception, lakehouse: Lakehouse, spec: TableSpec, publish_id: str) -> Snapshot:
@@ -119,12 +155,18 @@ def _within(spec: TableSpec, partition: Partition, replace: Mapping[str, Sequenc
     return all(values[column] in wanted for column, wanted in (replace or {}).items())
 
 
-def recorded_summary(table: Table) -> Mapping[str, str] | None:
-    """The summary of the newest publish; a compaction since then records no inputs and is passed over."""
+def newest_publish(table: Table) -> Snapshot | None:
+    """The snapshot of the newest publish; one since then that only moved files is passed over."""
     for snapshot in ancestors(table, table.current_snapshot()):
         if snapshot.summary and "cdap.inputs" in snapshot.summary.additional_properties:
-            return snapshot.summary.additional_properties
+            return snapshot
     return None
+
+
+def recorded_summary(table: Table) -> Mapping[str, str] | None:
+    """What the newest publish recorded; ``None`` before the first."""
+    publish = newest_publish(table)
+    return publish.summary.additional_properties if publish and publish.summary else None
 
 
 def _refuse_stale(name: str, current: Mapping[str, Sequence[int]], mine: Mapping[str, Sequence[int]]) -> None:

@@ -11,6 +11,8 @@ class LakehouseError(Exception):
     ├── HomeMoved            the home was copied or moved, and its tables point to where it was
     ├── StalePublish         another run has published from newer inputs meanwhile
     ├── BudgetExceeded       a query would scan more than the settings allow
+    ├── PartitionsArchived   a read would miss rows that are archived
+    ├── NotMoved             a partition cannot be moved to another tier
     └── CommitUnknown        the catalog did not say whether it took a commit
     """
 
@@ -33,6 +35,14 @@ class StalePublish(LakehouseError):
 
 class BudgetExceeded(LakehouseError):
     """A query would scan more than a query or a run may; it was not sent."""
+
+
+class PartitionsArchived(LakehouseError):
+    """A read needs partitions that are archived: which ones, and what restoring them takes. Nothing was read."""
+
+
+class NotMoved(LakehouseError):
+    """A partition cannot be moved to another tier as asked; it is where it was."""
 
 
 class CommitUnknown(LakehouseError):

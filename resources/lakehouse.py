@@ -17,6 +17,7 @@ from resources.catalog import (
     partition_spec,
     personal_properties,
 )
+from resources.clock import Clock, utc_now
 from resources.errors import HomeMoved
 from resources.object_store import ObjectStore, open_store
 from resources.session import InProcess, Session
@@ -42,10 +43,14 @@ class TableState:
 
 
 class Lakehouse:
-    """All tables of one installation. Cheap to make; the catalog opens on first use."""
+    """All tables of one installation. Cheap to make; the catalog opens on first use.
 
-    def __init__(self, settings: Settings) -> None:
+    ``clock`` says when something is read.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
         self.settings = settings
+        self.clock = clock
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -56,6 +61,16 @@ class Lakehouse:
     def store(self) -> ObjectStore:
         """Where files of tables lie; a table's folder is named after it."""
         return open_store(self.settings.root("lake"), self.settings)
+
+    @cached_property
+    def archive(self) -> ObjectStore:
+        """Where archived partitions are, with their manifests and the journal of moves."""
+        return open_store(self.settings.root("archive"), self.settings)
+
+    @cached_property
+    def reads(self) -> ObjectStore:
+        """Notes of what was read, and when."""
+        return open_store(self.settings.root("reads"), self.settings)
 
     @cached_property
     def runs(self) -> ObjectStore:

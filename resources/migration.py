@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from resources.catalog import planned_files
 from resources.errors import LakehouseError
 from resources.object_store import ObjectStore, read_bytes
+from resources.tiers.placement import partition_text, placed_now, without_current
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -46,7 +47,11 @@ def migrate(source: Lakehouse, target: Lakehouse) -> Iterator[Migrated]:
     travel and the record of inputs go on. A table appears in the target's catalog when all of it is there;
     killed before, it is moved again, without copying what has arrived. Moving again what is there is nothing.
 
-    Raises :class:`MigrationRefused` for a table that both sides have and that differs, with both as they were.
+    What is archived does not move: it is restored first. Which class files are in is left behind, for the target
+    has classes of its own.
+
+    Raises :class:`MigrationRefused` for a table that both sides have and that differs, and for one of which
+    partitions are archived, with both as they were.
     """
     for name in source.names():
         table = source.load(name)
@@ -60,6 +65,12 @@ def _moved(name: str, table: Table, source: Lakehouse, target: Lakehouse) -> Mig
         raise MigrationRefused(
             f"table {name}: the target has one with other snapshots, so one of the two was written since. Move into "
             "a database and warehouse of their own (CDAP_DATABASE, CDAP_WAREHOUSE), or go on with the target's."
+        )
+    if archived := [one for one in placed_now(table).values() if one.tier == "archived"]:
+        columns = [field.name for field in table.spec().fields]
+        raise MigrationRefused(
+            f"table {name}: {len(archived)} partitions are archived, such as "
+            f"{partition_text(columns, archived[0].partition)}; restore them with `cdap storage restore` and move again"
         )
     files = _data_files(table)
     if there is None:
@@ -133,6 +144,7 @@ def _rewritten(table: Table, source: ObjectStore, target: ObjectStore) -> TableM
     return table.metadata.model_copy(
         update={
             "location": moved(table.metadata.location),
+            "properties": {**table.metadata.properties, **without_current(table)},
             "snapshots": snapshots,
             "metadata_log": [],  # older versions of the metadata stay with the original
             "statistics": [],

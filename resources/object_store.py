@@ -8,7 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,6 +34,7 @@ class StoredObject:
     size: int
     modified: datetime
     version: str  # changes with the content: S3's ETag, a file's time of change
+    storage_class: str = ""  # S3's; a folder has none
 
 
 class ObjectStore(Protocol):
@@ -122,8 +123,20 @@ class FolderStore:
         return (self.folder / key).open("rb")
 
     def write(self, key: str, content: bytes) -> None:
-        partial = self._partial(key, content)
-        partial.replace(self.folder / key)
+        with self.writing(key) as file:
+            file.write(content)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[BinaryIO]:
+        """A file to write whole in pieces: a reader sees what was there before, or all of it once this ends."""
+        partial = self._partial(key, b"")
+        try:
+            with partial.open("wb") as file:
+                yield file
+            partial.replace(self.folder / key)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def create(self, key: str, content: bytes) -> bool:
         partial = self._partial(key, content)
@@ -188,7 +201,8 @@ class S3Store:
 
         return client("s3", self._settings)
 
-    def _full(self, key: str) -> str:
+    def full(self, key: str) -> str:
+        """The key in the bucket."""
         return f"{self.prefix}/{key}" if self.prefix else key
 
     def location(self, key: str) -> str:
@@ -198,17 +212,18 @@ class S3Store:
         return _below(self.root, location)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._full(prefix))
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.full(prefix))
         for page in pages:
             for found in page.get("Contents", []):
                 key = found["Key"][len(self.prefix) :].lstrip("/")
-                yield StoredObject(key, found["Size"], found["LastModified"].astimezone(UTC), found["ETag"].strip('"'))
+                written, version = found["LastModified"].astimezone(UTC), found["ETag"].strip('"')
+                yield StoredObject(key, found["Size"], written, version, found.get("StorageClass", "STANDARD"))
 
     def exists(self, key: str) -> bool:
         from botocore.exceptions import ClientError
 
         try:
-            self.client.head_object(Bucket=self.bucket, Key=self._full(key))
+            self.client.head_object(Bucket=self.bucket, Key=self.full(key))
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
                 return False
@@ -217,19 +232,19 @@ class S3Store:
 
     def open(self, key: str) -> BinaryIO:
         try:
-            body: Any = self.client.get_object(Bucket=self.bucket, Key=self._full(key))["Body"]
+            body: Any = self.client.get_object(Bucket=self.bucket, Key=self.full(key))["Body"]
         except self.client.exceptions.NoSuchKey as error:
             raise FileNotFoundError(self.location(key)) from error
         return body
 
     def write(self, key: str, content: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=content)
+        self.client.put_object(Bucket=self.bucket, Key=self.full(key), Body=content)
 
     def create(self, key: str, content: bytes) -> bool:
         from botocore.exceptions import ClientError
 
         try:
-            self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=content, IfNoneMatch="*")
+            self.client.put_object(Bucket=self.bucket, Key=self.full(key), Body=content, IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] in CONDITION_FAILED:
                 return False
@@ -245,7 +260,7 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         try:
-            answer = self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=content, IfMatch=version)
+            answer = self.client.put_object(Bucket=self.bucket, Key=self.full(key), Body=content, IfMatch=version)
         except ClientError as error:
             if error.response["Error"]["Code"] in {*CONDITION_FAILED, "NoSuchKey", "404"}:
                 return None
@@ -258,7 +273,7 @@ class S3Store:
         for start in range(0, len(chosen), DELETE_AT_ONCE):
             batch = chosen[start : start + DELETE_AT_ONCE]
             answer = self.client.delete_objects(
-                Bucket=self.bucket, Delete={"Objects": [{"Key": self._full(key)} for key in batch], "Quiet": True}
+                Bucket=self.bucket, Delete={"Objects": [{"Key": self.full(key)} for key in batch], "Quiet": True}
             )
             if failed := answer.get("Errors"):
                 raise PermissionError(

@@ -6,15 +6,19 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from resources.catalog import Partition, changed_partitions, partition_of, planned_files
-from resources.commit import commit, evolved, recorded_summary
+from resources.commit import commit, evolved, newest_publish
 from resources.engines.engine import IN_PROCESS, Engine, Source
 from resources.errors import LakehouseError, StalePublish
+from resources.reads import ReadLog
 from resources.run_state import RunState
 from resources.table import TableSpec
+from resources.tiers.keys import partitions_with
+from resources.tiers.placement import Placement, Tier, placements, refuse_archived
 
 if TYPE_CHECKING:
     import ibis
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from resources.engines.duckdb import DuckDBEngine
     from resources.lakehouse import Lakehouse
     from resources.settings import Settings
+
+KEYS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,10 @@ class Published:
 
 @dataclass(frozen=True)
 class LastPublish:
-    """The code version and the input snapshots of a table's newest publish."""
+    """The code version and the input snapshots of a table's newest publish, and its instant (UTC)."""
 
     code_version: str
+    at: datetime
     inputs: Mapping[str, int]
 
 
@@ -52,6 +59,7 @@ class Session:
         self.lakehouse = lakehouse
         self.run_id = run_id
         self.run = RunState(lakehouse.runs, run_id, self._current_snapshots)
+        self.reads = ReadLog(lakehouse.reads)
         self.sources: dict[str, Source] = {}  # by the name of the relation that reads it
         self._inputs: dict[str, tuple[int, int]] = {}
 
@@ -61,6 +69,7 @@ class Session:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if "engine" in self.__dict__:
             self.engine.close()
+        self.reads.flush(self.lakehouse.clock())
         if "AWS Error" in str(error):
             # Arrow does not tell why S3 refused; boto3's client does if the credentials ran out
             next(iter(self.lakehouse.runs.list()), None)
@@ -92,6 +101,8 @@ class Session:
         spec: TableSpec,
         only: Mapping[str, Sequence[Any]] | None = None,
         between: Mapping[str, tuple[Any, Any]] | None = None,
+        *,
+        without_archived: bool = False,
     ) -> ibis.Table:
         """The pinned rows of a table; with ``only``, those of the named partition values.
 
@@ -99,7 +110,9 @@ class Session:
         outside may still come along.
 
         A table not yet built has its declared schema and no rows. Raises :class:`LakehouseError` for a
-        table with row-level deletes, which reading by files would ignore.
+        table with row-level deletes, which reading by files would ignore, and
+        :class:`~resources.errors.PartitionsArchived` when rows of the read are archived; ``without_archived``
+        leaves those out instead, for who has asked what else there is.
         """
         snapshot_id = self.snapshot_id(spec.name)  # before the table is loaded, or a pin may be newer than it
         table = self.lakehouse.load(spec.name)
@@ -112,7 +125,10 @@ class Session:
         self._inputs[spec.name] = (snapshot_id, snapshot.sequence_number or 0)
         schema = table.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else table.schema()
         ids = {column.name: column.field_id for column in schema.fields}
+        if not without_archived:
+            refuse_archived(table, spec.name, snapshot.sequence_number or 0, only or {})
         files = planned_files(table, snapshot_id, only, between)
+        self.reads.note(table, spec.name, files)
         self.sources[name] = Source(spec.name, snapshot_id, files, ids, only or {}, between or {})
         return self.engine.read(spec, self.sources[name], name)
 
@@ -143,11 +159,42 @@ class Session:
     def last_publish(self, name: str) -> LastPublish | None:
         """What the table's newest publish recorded; ``None`` before the first."""
         table = self.lakehouse.load(name)
-        summary = recorded_summary(table) if table else None
-        if summary is None:
+        publish = newest_publish(table) if table else None
+        if publish is None or publish.summary is None:
             return None
-        inputs = json.loads(summary["cdap.inputs"])
-        return LastPublish(summary.get("cdap.code_version", ""), {key: pair[0] for key, pair in inputs.items()})
+        told = publish.summary.additional_properties
+        inputs = {key: pair[0] for key, pair in json.loads(told["cdap.inputs"]).items()}
+        return LastPublish(
+            told.get("cdap.code_version", ""), datetime.fromtimestamp(publish.timestamp_ms / 1000, UTC), inputs
+        )
+
+    def has_changed(self, name: str, since: int | None) -> bool:
+        """Whether rows of ``name`` may have changed from snapshot ``since``; files that moved are no change."""
+        current = self.snapshot_id(name)
+        if since is None or current is None or current == since:
+            return current != since
+        return self.changed_since(name, since) != set()
+
+    def withheld(self, name: str, *tiers: Tier) -> dict[Partition, Placement]:
+        """The partitions of ``name`` that are of these tiers in the pinned snapshot."""
+        snapshot_id, table = self.snapshot_id(name), self.lakehouse.load(name)
+        snapshot = table.snapshot_by_id(snapshot_id) if table and snapshot_id else None
+        if table is None or snapshot is None:
+            return {}
+        sequence = snapshot.sequence_number or 0
+        return {one.partition: one for one in placements(table) if one.tier in tiers and one.held(sequence)}
+
+    def archived_with(self, spec: TableSpec, keys: ibis.Table) -> set[Partition]:
+        """The archived partitions of a table that hold one of the ``keys`` of its ``sought_by``."""
+        archived = self.withheld(spec.name, "archived")
+        if not archived:
+            return set()
+        moves = {one.move for one in archived.values()}
+        wanted = keys.select(spec.sought_by).distinct()
+        found: set[Partition] = set()
+        for batch in self.engine.batches(wanted, KEYS_AT_ONCE):
+            found |= partitions_with(self.lakehouse, spec, sorted(moves), batch.column(0))
+        return found & set(archived)
 
     def changed_since(self, name: str, since: int) -> set[Partition] | None:
         """Partitions of ``name`` that changed from snapshot ``since`` to the pinned one; ``None``: unknown."""

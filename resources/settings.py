@@ -141,7 +141,10 @@ class Settings(BaseSettings):
         return self.catalog != "sqlite"
 
     def root(self, name: str) -> str:
-        """The address of a store: ``lake`` (tables), ``runs``, ``landing``, ``exports``, ``pages`` or ``locks``."""
+        """The address of a store.
+
+        One of ``lake`` (tables), ``archive``, ``reads``, ``runs``, ``landing``, ``exports``, ``pages``, ``locks``.
+        """
         return f"{self.warehouse}/{name}" if self.warehouse else f"file://{self.home / name}"
 
     @property

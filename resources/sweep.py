@@ -12,10 +12,13 @@ from resources.catalog import references, staging_database
 from resources.lock import exclusive
 from resources.object_store import FolderStore, ObjectStore, StoredObject
 from resources.scratch import FOLDER as SCRATCH
+from resources.tiers.journal import Journal
+from resources.tiers.placement import placements
 
 if TYPE_CHECKING:
     from resources.lakehouse import Lakehouse
 
+ARCHIVE_FOLDERS = ("data", "keys", "manifests")
 WAIT = 600  # seconds for another sweep of the same home
 
 
@@ -32,8 +35,9 @@ def sweep(lakehouse: Lakehouse, *, older_than: datetime) -> Swept:
 
     ``older_than`` is the lease: it lies before the start of every run that may still be at work, for the
     staged files of a running publish are referenced by nothing yet. Only files in the folders of catalogued
-    tables, of runs and of scratch tables are touched; of a shadow or scratch table that a dead publish left,
-    the catalog's entry is dropped, never the table by an engine, which would take files of the real one along.
+    tables, of the archive, of runs and of scratch tables are touched; of a shadow or scratch table that a dead
+    publish left, the catalog's entry is dropped, never the table by an engine, which would take files of the real
+    one along.
     Raises ``ValueError`` for a naive ``older_than`` and
     :class:`~resources.lock.Busy` while another process sweeps.
     """
@@ -43,6 +47,7 @@ def sweep(lakehouse: Lakehouse, *, older_than: datetime) -> Swept:
     with exclusive(lakehouse.settings, "sweep", timeout=WAIT):
         _drop_staging(lakehouse, older_than)
         old = [(lakehouse.store, found) for found in _unreferenced(lakehouse, older_than)]
+        old += [(lakehouse.archive, found) for found in _forgotten(lakehouse, older_than)]
         old += [(lakehouse.runs, found) for found in _older(lakehouse.runs, "", older_than)]
         for store, found in old:
             if store.delete([found.key]):
@@ -76,12 +81,33 @@ def _unreferenced(lakehouse: Lakehouse, older_than: datetime) -> Iterator[Stored
     for name in lakehouse.names():
         # listed before the references are read: what is committed in between counts as referenced
         old = list(_older(lakehouse.store, f"{name}/", older_than))
+        # and the journal between: a move that is finished after a crash takes the files of its dead try, however old
+        moves = [move.id for move in Journal(lakehouse.archive).pending()] if old else []
+        finishing = tuple(f"{name}/data/{what}-{move}/" for move in moves for what in ("move", "restored"))
         table = lakehouse.load(name)
         if table is None or not old:
             continue
         kept = references(table)
-        yield from (found for found in old if lakehouse.store.location(found.key) not in kept)
+        for found in old:
+            if lakehouse.store.location(found.key) not in kept and not found.key.startswith(finishing):
+                yield found
     yield from _older(lakehouse.store, f"{SCRATCH}/", older_than)
+
+
+def _forgotten(lakehouse: Lakehouse, older_than: datetime) -> Iterator[StoredObject]:
+    """Archived files of moves that no table speaks of any more, and that are not under way."""
+    # listed before the references are read: what is archived in between counts as referenced
+    old = list(_older(lakehouse.archive, "", older_than))
+    if not old:
+        return
+    kept = {move.id for move in Journal(lakehouse.archive).pending()}
+    for name in lakehouse.names():
+        if (table := lakehouse.load(name)) is not None:
+            kept |= {one.move for one in placements(table) if one.holds}
+    for found in old:
+        kind, *below = found.key.split("/")
+        if kind in ARCHIVE_FOLDERS and len(below) > 1 and below[1].removesuffix(".json") not in kept:
+            yield found
 
 
 def _older(store: ObjectStore, prefix: str, older_than: datetime) -> Iterator[StoredObject]:

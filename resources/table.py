@@ -46,7 +46,8 @@ class Invariant:
 class TableSpec:
     """The declared schema of one Iceberg table.
 
-    ``partition_by`` columns are identity partitions; ``key`` is unique among the rows of a partition.
+    ``partition_by`` columns are identity partitions; ``key`` is unique among the rows of a partition. ``sought_by``
+    is a column whose values stay readable when a partition is archived, for who must know where a key is.
     """
 
     name: str
@@ -55,10 +56,11 @@ class TableSpec:
     partition_by: tuple[str, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     description: str = ""
+    sought_by: str = ""
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        for column in (*self.key, *self.partition_by):
+        for column in (*self.key, *self.partition_by, *([self.sought_by] if self.sought_by else [])):
             if column not in names:
                 raise ValueError(f"table {self.name}: column {column} is not declared; declared are {names}")
 

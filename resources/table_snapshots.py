@@ -6,10 +6,18 @@ holds what is erased, tagged or not, and is told which tags it took.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from resources.catalog import ancestors
+from resources.commit import newest_publish
 from resources.errors import LakehouseError
+from resources.tiers.inventory import with_written
+from resources.tiers.journal import Journal
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -69,6 +77,75 @@ def release(lakehouse: Lakehouse, tag: str) -> list[str]:
     return found
 
 
+def expire(lakehouse: Lakehouse, *, before: datetime, held: Collection[str] = ()) -> dict[str, int]:
+    """Let go of snapshots that nobody could see from an instant on and nothing needs; tell how many of each table.
+
+    Kept are what readers see or saw since ``before``, however long ago it was committed, what a tag keeps, those of
+    moves in the journal, and every snapshot since the oldest that the newest publish of a table was made from: by
+    those a rebuild knows what has changed. Tables ``held``, such as under a legal hold, keep all. The files that only
+    the others read go with the next sweep. Raises ``ValueError`` for a naive ``before``.
+    """
+    if before.tzinfo is None:
+        raise ValueError(f"before {before} has no time zone; give an aware datetime")
+    needed = _needed(lakehouse)
+    moves = {move.id for move in Journal(lakehouse.archive).pending()}
+    expired: dict[str, int] = {}
+    for name in sorted(set(lakehouse.names()) - set(held)):
+
+        def let_old_go(table: Table, name: str = name) -> None:
+            old = _expirable(table, before, needed.get(name, set()), moves)
+            _forget(table, old)
+            expired[name] = len(old)
+
+        _committed(lakehouse, name, let_old_go)
+    return {name: count for name, count in expired.items() if count}
+
+
+def _needed(lakehouse: Lakehouse) -> dict[str, set[int]]:
+    """Snapshots by table from which the newest publish of some table was made, and those publishes themselves."""
+    needed: dict[str, set[int]] = defaultdict(set)
+    for name in lakehouse.names():
+        table = lakehouse.load(name)
+        publish = newest_publish(table) if table else None
+        if publish is None or publish.summary is None:
+            continue
+        needed[name].add(publish.snapshot_id)
+        for source, (snapshot_id, _sequence) in json.loads(
+            publish.summary.additional_properties["cdap.inputs"]
+        ).items():
+            needed[source].add(snapshot_id)
+    return needed
+
+
+def _expirable(table: Table, before: datetime, needed: set[int], moves: set[str]) -> list[int]:
+    line = list(ancestors(table, table.current_snapshot()))
+    last = max((place for place, one in enumerate(line) if one.snapshot_id in needed), default=0)
+    kept = {one.snapshot_id for one in line[: last + 1]} | {ref.snapshot_id for ref in table.refs().values()}
+    kept |= {
+        one.snapshot_id
+        for one in table.snapshots()
+        if one.summary and one.summary.additional_properties.get("cdap.move") in moves
+    }
+    # a snapshot was what readers pinned until the next one came
+    until = {old.snapshot_id: new.timestamp_ms for new, old in pairwise(line)}
+    limit = before.timestamp() * 1000
+    return [
+        one.snapshot_id
+        for one in table.snapshots()
+        if one.snapshot_id not in kept and until.get(one.snapshot_id, one.timestamp_ms) < limit
+    ]
+
+
+def _forget(table: Table, snapshot_ids: Sequence[int]) -> None:
+    from pyiceberg.table.update.snapshot import ExpireSnapshots
+
+    there = [one for one in snapshot_ids if table.snapshot_by_id(one) is not None]
+    if there:
+        with table.transaction() as transaction:
+            transaction.set_properties(dict(with_written(table)))
+            ExpireSnapshots(transaction).by_ids(there).commit()
+
+
 def let_go(lakehouse: Lakehouse, name: str, snapshot_ids: Sequence[int]) -> dict[str, int]:
     """Remove snapshots for good, tagged or not, and give the tags that kept them: what an erasure ends with.
 
@@ -86,9 +163,7 @@ def let_go(lakehouse: Lakehouse, name: str, snapshot_ids: Sequence[int]) -> dict
         _without(table, list(tags))
         taken.update(tags)
         table = lakehouse.catalog.load_table((lakehouse.database, name))
-        there = [snapshot.snapshot_id for snapshot in table.snapshots() if snapshot.snapshot_id in gone]
-        if there:
-            table.maintenance.expire_snapshots().by_ids(there).commit()
+        _forget(table, list(gone))
 
     _committed(lakehouse, name, removed)
     return taken

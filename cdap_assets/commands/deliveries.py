@@ -6,11 +6,11 @@ import json
 
 import typer
 
-from cdap_assets.clock import utc_now
 from cdap_assets.commands.home import console, home_settings, told
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw import deliveries
+from resources.clock import utc_now
 from resources.lakehouse import Lakehouse
 from resources.session import Session
 from resources.settings import Settings

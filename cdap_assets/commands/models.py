@@ -6,9 +6,9 @@ import json
 
 import typer
 
-from cdap_assets.clock import utc_now
 from cdap_assets.commands.home import console, home_settings, told
 from cdap_assets.models.champion import MODELS
+from resources.clock import utc_now
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 

@@ -6,11 +6,11 @@ import json
 
 import typer
 
-from cdap_assets.clock import utc_now
 from cdap_assets.commands.home import console, home_settings, told
 from cdap_assets.retention import ledger
 from cdap_assets.retention.export import export as write_export
 from cdap_assets.retention.policy import read_policy
+from resources.clock import utc_now
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.object_store import open_store, readable

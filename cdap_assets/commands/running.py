@@ -174,6 +174,12 @@ class Runner:
         return f"run {run_id} failed before its first step; see `cdap ui`"
 
 
+def execute(settings: Settings, clock: Callable[[], datetime], stage: Stage) -> None:
+    """Run one stage beside the main job. Raises :class:`RunFailed`."""
+    with _runner(settings, read_lineage(settings), clock) as runner:
+        runner.execute(stage)
+
+
 @contextmanager
 def _runner(settings: Settings, lineage: Lineage, clock: Callable[[], datetime]) -> Iterator[Runner]:
     from cdap_assets.definitions import build_definitions

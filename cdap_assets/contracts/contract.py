@@ -90,7 +90,9 @@ class Contract:
     ``event_time_zone``, while naive values of every other timestamp column are written in ``timezone``,
     which also gives the local day. ``live`` is false for a closed data set whose last day is ``ends``.
     ``purposes`` are all that the source may be used for, such as ``model_training``; none stated: no limit.
-    ``retention`` is how long rows are kept; None keeps them. A delivery whose share of quarantined rows
+    ``retention`` is how long rows are kept; None keeps them, and so does ``legal_hold`` whatever it says. ``archive``
+    says whether old partitions may leave the raw table (None: storage.yaml decides), ``min_hot`` how long they stay
+    at least. A delivery whose share of quarantined rows
     exceeds ``max_quarantined_share`` is refused.
     """
 
@@ -111,6 +113,9 @@ class Contract:
     history: History | None
     purposes: tuple[str, ...]
     retention: timedelta | None
+    archive: bool | None
+    legal_hold: bool
+    min_hot: timedelta | None
     max_quarantined_share: float
     outputs: tuple[Output, ...]
     path: Path

@@ -68,6 +68,9 @@ class ContractProperties(_Properties):
     history: HistoryProperty | None = None
     purposes: tuple[Text, ...] = ()
     retention: Span | None = None
+    archive: StrictBool | None = None
+    legal_hold: StrictBool = False
+    min_hot: Span | None = None
     max_quarantined_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     format: FormatProperty
 

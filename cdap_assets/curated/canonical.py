@@ -144,6 +144,7 @@ def _stored_months(session: Session, entity: Entity, keys: ibis.Table) -> set[da
     bounds = keys.aggregate(low=keys[lead].min(), high=keys[lead].max()).to_pyarrow().to_pylist()[0]
     if bounds["low"] is None:
         return set()
-    stored = session.read(entity.table, between={lead: (bounds["low"], bounds["high"])})
+    stored = session.read(entity.table, between={lead: (bounds["low"], bounds["high"])}, without_archived=True)
     same = stored.semi_join(keys, ["source", *entity.identifies]).month.as_table().distinct()
-    return set(same.to_pyarrow()["month"].to_pylist())
+    archived = {partition[0] for partition in session.archived_with(entity.table, keys)}
+    return archived | set(same.to_pyarrow()["month"].to_pylist())

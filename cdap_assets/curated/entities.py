@@ -44,6 +44,7 @@ class Entity:
             key=("source", *self.identifies, "known_at"),
             partition_by=("month",) if self.dated else (),
             description=self.description,
+            sought_by=self.identifies[0] if self.dated else "",
         )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cdap_assets.clock import Clock
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON
 from cdap_assets.models import gates as gate
 from cdap_assets.models.comparison import Comparison, Incumbent, compare_lapse
@@ -31,6 +30,7 @@ from cdap_assets.models.training import (
     as_floats,
     lapse_frame,
 )
+from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.session import Session

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cdap_assets.clock import Clock
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import VALUE_HORIZON
 from cdap_assets.models import gates as gate
@@ -27,6 +26,7 @@ from cdap_assets.models.training import (
     customers_at,
     value_frame,
 )
+from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.session import Session

@@ -5,11 +5,11 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
-from cdap_assets.clock import Clock
 from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.export import export
 from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
 from cdap_assets.retention.policy import PolicyError, read_policy
+from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import ibis
 
-from cdap_assets.clock import Clock
 from cdap_assets.curated.versions import known_at
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, resolve
 from cdap_assets.models.scores import CUSTOMER_SCORES
@@ -30,6 +29,7 @@ from cdap_assets.retention.tables import CONTACT, CONTROL, RETENTION_PLAN
 from cdap_assets.snapshots import cutoff
 from cdap_assets.table_asset import requested_keys
 from cdap_assets.table_metadata import publish_metadata
+from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.model_registry import ModelRegistry
 from resources.session import Published, Session

@@ -4,9 +4,12 @@ from datetime import UTC, timedelta
 
 import dagster as dg
 
-from cdap_assets.clock import Clock
+from cdap_assets.lineage import read_lineage
+from cdap_assets.storage.policy import read_storage_policy, refusal, rules_by_table
+from resources.clock import Clock
 from resources.lakehouse import Lakehouse
 from resources.sweep import sweep
+from resources.table_snapshots import expire
 
 LEASE = timedelta(days=1)  # longer than any run: a publish that is under way keeps its staged files
 
@@ -14,11 +17,21 @@ LEASE = timedelta(days=1)  # longer than any run: a publish that is under way ke
 @dg.asset(
     group_name="storage",
     description=(
-        "Deletes files of the lake that no retained table metadata references, such as those that a killed run "
-        f"left, when they are older than {LEASE.days} day. Never a file that a reader can reach."
+        "Lets go of old snapshots that nothing needs, where storage.yaml is applied, and deletes files of lake and "
+        "archive that no retained table metadata references, such as those that a killed run left, when they are "
+        f"older than {LEASE.days} day. Never a file that a reader can reach."
     ),
 )
 def sweep_lake(lakehouse: dg.ResourceParam[Lakehouse], clock: dg.ResourceParam[Clock]) -> dg.MaterializeResult:
-    """Sweep, and say how much went."""
-    swept = sweep(lakehouse, older_than=clock().replace(tzinfo=UTC) - LEASE)
-    return dg.MaterializeResult(metadata={"files": swept.files, "bytes": swept.bytes})
+    """Expire and sweep, and say how much went."""
+    at = clock().replace(tzinfo=UTC)
+    lineage = read_lineage(lakehouse.settings)
+    expired: dict[str, int] = {}
+    # a policy that is refused lets nothing go, and what is referenced by nothing goes all the same
+    if refusal(lakehouse.settings, lineage) is None and (policy := read_storage_policy(lakehouse.settings.home)).apply:
+        held = [name for name, rules in rules_by_table(lineage, policy).items() if rules.legal_hold]
+        expired = expire(lakehouse, before=at - max(LEASE, timedelta(days=policy.time_travel_days)), held=held)
+    swept = sweep(lakehouse, older_than=at - LEASE)
+    return dg.MaterializeResult(
+        metadata={"files": swept.files, "bytes": swept.bytes, "snapshots": sum(expired.values())}
+    )

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.engines.engine import Query, QueryFailed, Source, Staged, check_columns
+import sqlglot.expressions as sge
+
+from resources.engines.engine import IN_PROCESS, Query, QueryFailed, Source, Staged, check_columns
 from resources.file_format import FileFormat, UnreadableFile
 from resources.object_store import ObjectStore, open_store
 from resources.table import Column, TableSpec
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from resources.settings import Settings
 
+ROW_GROUP = 1_000_000  # rows of what is kept: larger groups compress better, and are still read in parallel
 _MACROS = (
     "CREATE MACRO cdap_local_time(instant, zone) AS timezone(zone, timezone('UTC', instant))",
     # of a doubled hour DuckDB takes the second; the offset of three hours before gives the first
@@ -87,9 +90,7 @@ class DuckDBEngine:
 
         if not files:
             return self.backend.create_table(name, schema=spec.schema(), temp=True)
-        paths = [literal_path(file.removeprefix("file://")) for file in files]
-        # not through Ibis, which wants DuckDB's own S3 client
-        self.backend.con.read_parquet(paths, hive_partitioning=False, union_by_name=True).create_view(f"{name}__files")
+        self.parquet(files).create_view(f"{name}__files")
         stored = self.backend.table(f"{name}__files")
         columns = {
             column.name: (stored[column.name] if column.name in stored.columns else ibis.null(column.type)).cast(
@@ -98,6 +99,29 @@ class DuckDBEngine:
             for column in spec.columns
         }
         return self.backend.create_view(name, stored.select(**columns))
+
+    def parquet(self, files: Sequence[str]) -> duckdb.DuckDBPyRelation:
+        """The rows of Parquet ``files`` as they are stored; columns a file lacks are null."""
+        paths = [literal_path(file.removeprefix("file://")) for file in files]
+        # not through Ibis, which wants DuckDB's own S3 client
+        return self.backend.con.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+
+    def write_large(self, rows: duckdb.DuckDBPyRelation, folder: str, largest: int, level: int) -> list[str]:
+        """Write ``rows`` as they are in files of up to about ``largest`` bytes, compressed by zstd at ``level``."""
+        name = f"large_{uuid.uuid4().hex}"
+        rows.create_view(name)
+        local = folder.removeprefix("file://")
+        if not local.startswith("s3://"):
+            Path(local).mkdir(parents=True, exist_ok=True)
+        # order helps compression: what was written together is alike
+        self.backend.raw_sql("SET preserve_insertion_order = true")
+        target = sge.Literal.string(local).sql(IN_PROCESS)
+        self.backend.raw_sql(
+            f"COPY {name} TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {level:d}, "
+            f"FILE_SIZE_BYTES {largest:d}, ROW_GROUP_SIZE {ROW_GROUP:d}, OVERWRITE_OR_IGNORE)"
+        )
+        written = open_store(folder, self.settings)
+        return [written.location(found.key) for found in written.list()]
 
     def stage(self, spec: TableSpec, expression: ibis.Table, table: Table, name: str, run: str) -> Staged:
         """Write ``expression`` into the folder of ``table``, where no reader sees it, as data files to commit.

@@ -22,6 +22,7 @@ S3_ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "GetBucketLocation": "GetBucketLocation",
     "GetObject": "GetObject",
+    "GetObjectTagging": "GetObjectTagging",
     "HeadBucket": "ListBucket",
     "HeadObject": "GetObject",
     "ListMultipartUploads": "ListBucketMultipartUploads",
@@ -29,6 +30,8 @@ S3_ACTIONS = {
     "ListObjectsV2": "ListBucket",
     "ListParts": "ListMultipartUploadParts",
     "PutObject": "PutObject",
+    "PutObjectTagging": "PutObjectTagging",
+    "RestoreObject": "RestoreObject",
     "UploadPart": "PutObject",
 }
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import ibis
 import pytest
 
+from resources.errors import PartitionsArchived
 from resources.lakehouse import Lakehouse
 from resources.migration import Migrated, MigrationRefused, migrate
 from resources.object_store import FolderStore
 from resources.table import Column, TableSpec
+from resources.tiers.moving import begun, carry_out
+from resources.tiers.placement import placed_now
 from tests.resources.visits import FIRST, SECOND, VISITS, data_files, now_reads, numbers, operations, put, visits
 
 COUNTS = TableSpec("counts", (Column("n", "int64"),))
@@ -160,3 +164,20 @@ def test_empty_tables_and_a_lake_without_any_move_too(open_lake: Callable[..., L
     assert list(migrate(source, target)) == [Migrated("visits", 1, 0, 0, 0, False)]
     assert now_reads(target) == []
     assert operations(target) == ["append"]
+
+
+def test_what_is_archived_is_restored_before_it_moves(source: Lakehouse, target: Lakehouse) -> None:
+    carry_out(source, begun("archive", "visits", [(FIRST,)], datetime(2024, 6, 1)))
+    with pytest.raises(MigrationRefused, match="1 partitions are archived, such as day=2024-03-01; restore them"):
+        list(migrate(source, target))
+    carry_out(source, begun("restore", "visits", [(FIRST,)], datetime(2024, 6, 2)))
+    list(migrate(source, target))
+    assert now_reads(target, WIDER) == now_reads(source, WIDER)
+    table = target.load("visits")
+    assert table is not None
+    assert placed_now(table) == {}
+    between = next(one for one in table.snapshots() if one.summary and one.summary["cdap.maintenance"] == "archive")
+    with target.session() as session:
+        session.run.published("visits", between.snapshot_id, 0)
+        with pytest.raises(PartitionsArchived):
+            numbers(session, WIDER)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -13,10 +14,15 @@ from filelock import FileLock
 from resources import lock
 from resources.lakehouse import Lakehouse
 from resources.sweep import Swept, sweep
+from resources.table_snapshots import expire
+from resources.tiers import moving
+from resources.tiers.journal import Journal, Kind, Move
+from resources.tiers.moving import begun, carry_out, finish_pending
 from tests.resources.visits import FIRST, SECOND, VISITS, data_files, now_reads, numbers, put, visits
 
 AGES_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 LEASE = datetime(2010, 1, 1, tzinfo=UTC)
+AT = datetime(2024, 6, 1, 5)
 
 
 def aged(*files: Path) -> None:
@@ -149,3 +155,146 @@ def test_a_held_lock_says_who_holds_it(open_lake: Callable[..., Lakehouse]) -> N
 def test_an_error_of_the_work_itself_is_no_busy_lock(open_lake: Callable[..., Lakehouse]) -> None:
     with pytest.raises(TimeoutError, match="mine"), lock.exclusive(open_lake().settings, "x", timeout=1):
         raise TimeoutError("mine")
+
+
+def move(lake: Lakehouse, kind: Kind, *days: date, **how: Any) -> Move:
+    made = begun(kind, "visits", [(day,) for day in days], AT, **how)
+    carry_out(lake, made)
+    return made
+
+
+def age_archive(lake: Lakehouse) -> None:
+    aged(*(lake.settings.home / "archive").rglob("*"))
+
+
+def archived_moves(lake: Lakehouse) -> dict[str, set[str]]:
+    """The moves of which the archive holds something, by kind of file."""
+    found: dict[str, set[str]] = {}
+    for stored in lake.archive.list():
+        kind, *below = stored.key.split("/")
+        found.setdefault(kind, set()).add(below[-1 if kind == "journal" else 1].removesuffix(".json"))
+    return found
+
+
+def test_archives_that_a_table_refers_to_stay_however_old(lake: Lakehouse) -> None:
+    put(lake, [(1, FIRST), (2, SECOND)])
+    first = move(lake, "archive", FIRST, sought_by="visit")
+    second = move(lake, "archive", SECOND, sought_by="visit")
+    move(lake, "restore", SECOND)  # goes back to the same files
+    age_everything(lake)
+    age_archive(lake)
+    sweep(lake, older_than=LEASE)
+    kept = {first.id, second.id}
+    assert archived_moves(lake) == {"data": kept, "keys": kept, "manifests": kept}
+    move(lake, "return", SECOND)
+    move(lake, "restore", FIRST, SECOND)
+    assert now_reads(lake) == [1, 2]
+
+
+@pytest.mark.parametrize("end", ["replaced", "expired", "compacted", "all replaced"])
+def test_archives_that_nothing_refers_to_go_with_manifest_and_keys_after_the_lease(lake: Lakehouse, end: str) -> None:
+    put(lake, [(1, FIRST), (2, SECOND)])
+    gone = move(lake, "archive", FIRST, sought_by="visit")
+    kept = move(lake, "archive", SECOND, sought_by="visit")
+    match end:
+        case "replaced":
+            put(lake, [(3, FIRST)], replace={"day": [FIRST]})
+        case "expired":
+            move(lake, "expire", FIRST)
+        case "compacted":
+            move(lake, "restore", FIRST)
+            move(lake, "warm", FIRST)
+        case _:
+            put(lake, [(3, FIRST)])
+    fresh = archived_moves(lake)
+    sweep(lake, older_than=LEASE)
+    assert archived_moves(lake) == fresh
+    age_archive(lake)
+    sweep(lake, older_than=LEASE)
+    left = archived_moves(lake)
+    assert all(gone.id not in moves for moves in left.values())
+    if end != "all replaced":
+        assert left == {kind: {kept.id} for kind in ("data", "keys", "manifests")}
+        move(lake, "restore", SECOND)
+        assert 2 in now_reads(lake)
+
+
+def test_what_a_move_under_way_has_copied_stays_and_what_a_refused_one_left_goes(lake: Lakehouse) -> None:
+    put(lake, [(1, FIRST), (2, SECOND)])
+    under_way = begun("archive", "visits", [(FIRST,)], AT)
+    for name in (under_way.id, "refused"):
+        lake.archive.write(f"data/visits/{name}/00000.parquet", b"copied")
+        lake.archive.write(f"manifests/visits/{name}.json", b"{}")
+    lake.archive.write("elsewhere/visits/refused/a", b"mine")
+    Journal(lake.archive).begin(under_way)
+    age_archive(lake)
+    assert sweep(lake, older_than=LEASE).files == 2
+    assert archived_moves(lake)["journal"] == {under_way.id}
+    assert archived_moves(lake)["manifests"] == {under_way.id}
+    assert lake.archive.exists("elsewhere/visits/refused/a")
+    [done] = finish_pending(lake)
+    assert done.files == 1
+    move(lake, "restore", FIRST)
+    assert now_reads(lake) == [1, 2]
+
+
+def test_files_that_a_dead_restore_left_stay_for_the_run_that_finishes_it(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(lake, [(1, FIRST), (2, SECOND)])
+    move(lake, "archive", FIRST)
+    put(lake, [(2, SECOND)], replace={"day": [SECOND]})
+
+    def never(*_args: Any, **_how: Any) -> None:
+        raise KeyboardInterrupt
+
+    dead = begun("restore", "visits", [(FIRST,)], AT)
+    with monkeypatch.context() as patch:
+        patch.setattr(moving, "overwritten", never)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(lake, dead)
+    [copied] = [path for path in data_files(lake) if f"restored-{dead.id}" in str(path)]
+    age_everything(lake)
+    sweep(lake, older_than=LEASE)
+    assert copied.exists()
+    Journal(lake.archive).finish(dead)  # given up
+    sweep(lake, older_than=LEASE)
+    assert not copied.exists()
+    move(lake, "restore", FIRST)
+    assert now_reads(lake) == [1, 2]
+
+
+def test_a_move_that_ends_while_the_journal_is_read_is_no_error(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, under_way = (begun("archive", "visits", [(day,)], AT) for day in (FIRST, SECOND))
+    journal = Journal(lake.archive)
+    journal.begin(ended)
+    journal.begin(under_way)
+    listed = list(lake.archive.list("journal/"))
+    journal.finish(ended)
+    with monkeypatch.context() as patch:
+        patch.setattr(lake.archive, "list", lambda _prefix: iter(listed))
+        assert list(journal.pending()) == [under_way]
+
+
+def test_files_of_a_table_that_moved_go_when_no_snapshot_needs_them(lake: Lakehouse) -> None:
+    put(lake, [(1, FIRST), (2, SECOND)])
+    before = data_files(lake)
+    move(lake, "archive", FIRST)
+    move(lake, "cool", SECOND)
+    age_everything(lake)
+    sweep(lake, older_than=LEASE)
+    assert before <= data_files(lake)
+    table = lake.load("visits")
+    assert table is not None
+    expire(lake, before=datetime.now(UTC) + timedelta(days=1))
+    # the newest publish is what a rebuild compares with: it goes with the next one
+    assert before <= data_files(lake)
+    put(lake, [(3, SECOND)], append=True)
+    expire(lake, before=datetime.now(UTC) + timedelta(days=1))
+    age_everything(lake)
+    sweep(lake, older_than=LEASE)
+    assert not before & data_files(lake)
+    move(lake, "restore", FIRST)
+    assert now_reads(lake) == [1, 2, 3]

@@ -1,0 +1,153 @@
+"""`cdap storage`: what the lake costs, what moves and why, and bringing archived partitions back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+
+from cdap_assets.commands.home import console, fail, home_settings, told
+from resources.clock import utc_now
+
+if TYPE_CHECKING:
+    from resources.settings import Settings
+
+app = typer.Typer(help="Where data lies, what that costs, what moves, and how it comes back.", no_args_is_help=True)
+MB = 1 << 20
+SHOWN = 20
+
+
+@app.command()
+def review() -> None:
+    """Look at every partition: what it costs where it is, how it is used, and where it should be. Moves nothing."""
+    settings = home_settings()
+    with told():
+        _run(settings, _review_stage())
+        show(settings)
+
+
+@app.command()
+def run() -> None:
+    """What the sensors do: finish what was left, look at storage, and move what storage.yaml lets move."""
+    settings = home_settings()
+    from cdap_assets.storage.following import follow
+    from resources.lakehouse import Lakehouse
+
+    with told():
+        lakehouse = Lakehouse(settings)
+        for stage in follow(lakehouse, settings, utc_now):
+            _run(settings, stage)
+        show(settings)
+
+
+@app.command()
+def restore(
+    table: str,
+    partition: list[str] = typer.Option(..., help="as month=2024-03-01; may be given more than once"),
+    speed: str = typer.Option("", help="Expedited, Standard or Bulk, on S3; default: as storage.yaml says"),
+    days: int = typer.Option(0, min=0, help="after which it goes back; default: as storage.yaml says"),
+) -> None:
+    """Bring archived partitions back into their table."""
+    settings = home_settings()
+    from cdap_assets.storage.moves import chosen
+    from cdap_assets.storage.moves import restore as bring_back
+    from resources.lakehouse import Lakehouse
+
+    with told():
+        lakehouse = Lakehouse(settings)
+        moved = bring_back(lakehouse, table, chosen(lakehouse, table, partition), speed, days, utc_now())
+    if moved.waiting:
+        console.print(f"asked S3 for {table}: it needs hours; `cdap storage run` or the restore sensor goes on then")
+    else:
+        console.print(f"{table}: {moved.rows:,} rows in {moved.files} files are back until {moved.move.due}")
+
+
+@app.command()
+def lifecycle(
+    noncurrent_days: int = typer.Option(30, min=1, help="after which replaced and deleted versions go"),
+    abort_days: int = typer.Option(7, min=1, help="after which the parts of uploads that never ended go"),
+) -> None:
+    """The lifecycle rules for the bucket of the warehouse, as `aws s3api put-bucket-lifecycle-configuration` takes."""
+    settings = home_settings()
+    if not settings.warehouse:
+        raise fail("lifecycle rules are for a warehouse on S3, and CDAP_WAREHOUSE is not set")
+    from resources.tiers.lifecycle import lifecycle as rules
+
+    prefix = urlsplit(settings.warehouse).path.strip("/")
+    console.print_json(json.dumps(rules(prefix, noncurrent_days, abort_days)))
+
+
+@app.command()
+def demo(home: Path) -> None:
+    """A year of the example's data ageing month by month, in a home of its own; takes about a minute."""
+    from cdap_assets.commands.tiering_demo import demonstrate
+
+    os.environ["CDAP_HOME"], os.environ["DAGSTER_HOME"] = str(home.absolute()), str(home.absolute() / "dagster")
+    with told():
+        demonstrate(home, utc_now())
+
+
+def show(settings: Settings) -> None:
+    """Bytes and cost by tier, and what would move."""
+    from cdap_assets.storage.policy import read_storage_policy
+    from cdap_assets.storage.sensors import STAYING, decisions
+    from resources.lakehouse import Lakehouse
+
+    rows = decisions(Lakehouse(settings))
+    if not rows:
+        console.print("the lake holds nothing yet: `cdap run` fills it")
+        return
+    _show_tiers(rows)
+    moves = sorted((row for row in rows if row["decision"] not in STAYING), key=lambda row: -row["saving"])
+    if not moves:
+        console.print("nothing would move")
+        return
+    saving, cost = sum(row["saving"] for row in moves), sum(row["move_cost"] for row in moves)
+    applied = read_storage_policy(settings.home).apply
+    what = "decided" if applied else "a dry run, for storage.yaml does not say `apply: true`"
+    console.print(
+        f"{len(moves)} partitions should move ({what}): saves {saving:.4f} {moves[0]['currency']} a month for "
+        f"{cost:.4f} once"
+    )
+    for row in moves[:SHOWN]:
+        console.print(f"  {row['table_name']} {row['partition']}: {row['decision']}; {row['reason']}", markup=False)
+    if len(moves) > SHOWN:
+        console.print(f"  and {len(moves) - SHOWN} more; they are in the table storage_tiers")
+
+
+def _show_tiers(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table("tier", "partitions", "objects", "bytes", f"{rows[0]['currency']} a month", box=None, pad_edge=False)
+    for tier in ("hot", "cool", "archived", "expired"):
+        held = [row for row in rows if row["tier"] == tier]
+        if held:
+            cost = sum((row["storage_month"] for row in held), Decimal(0))
+            size, objects = sum(row["bytes"] for row in held), sum(row["objects"] for row in held)
+            table.add_row(tier, f"{len(held)}", f"{objects:,}", _size(size), f"{cost:.4f}")
+    console.print(table)
+
+
+def _size(size: int) -> str:
+    # as S3 bills, and as the page and the decisions tell sizes
+    return f"{size / MB / 1024:,.2f} GB" if size >= MB * 1024 else f"{size / MB:,.2f} MB"
+
+
+def _review_stage() -> Any:
+    from cdap_assets.storage.following import review_stage
+
+    return review_stage()
+
+
+def _run(settings: Settings, stage: Any) -> None:
+    from cdap_assets.commands.running import RunFailed, execute
+
+    try:
+        execute(settings, utc_now, stage)
+    except RunFailed as error:
+        raise fail(str(error)) from error

@@ -1,0 +1,404 @@
+"""Which tier a partition should be in: the cheapest over a horizon, by its objects, its reads and the price book."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Literal
+
+from cdap_assets.storage.demand import RESTORED_DAYS, YOUNG_DAYS, Demand, expected_demand
+from cdap_assets.storage.prices import GB, MONTH_DAYS, ClassPrices, Prices, RestoreSpeed, Tier
+
+Action = Literal["stay", "cool", "archive", "warm", "expire"]
+Partition = tuple[object, ...]
+
+OBSERVED_DAYS = 30  # of a partition's reads, before which nothing is concluded from them
+COMPACTED_BYTES = 128 << 20  # an object that compaction aims at
+RESTORE: RestoreSpeed = "Standard"  # the speed that estimates assume: S3's default
+READABLE: tuple[Tier, ...] = ("hot", "cool")
+TIERS: tuple[Tier, ...] = (*READABLE, "archived")
+ACTIONS: Mapping[Tier, Action] = {"hot": "warm", "cool": "cool", "archived": "archive"}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A partition as it lies there. Raises ValueError for sizes or dates that cannot be.
+
+    `partition` are its plain values, `()` for a whole table; `sizes` the bytes of each object; `since` when it came
+    into its class, `written` its last write; `reads` whole-partition equivalents per day; `observed_since` the first
+    day on which reads of the table were counted, None when they never were.
+    """
+
+    table: str
+    partition: Partition
+    sizes: tuple[int, ...]
+    tier: Tier
+    storage_class: str
+    since: date
+    written: date
+    reads: Mapping[date, float]
+    observed_since: date | None
+    last_day: date | None = None
+
+    def __post_init__(self) -> None:
+        if any(size < 0 for size in self.sizes):
+            raise ValueError(f"{self.table} {self.partition}: sizes must be >= 0, found {min(self.sizes)}")
+        if self.since < self.written and self.tier != "hot":
+            raise ValueError(
+                f"{self.table} {self.partition}: came into {self.storage_class} on {self.since}, "
+                f"before its last write on {self.written}"
+            )
+
+    def kept_days(self, today: date) -> int:
+        """How long its rows have been kept, as retention counts."""
+        return (today - (self.last_day or self.written)).days
+
+    @cached_property
+    def bytes(self) -> int:
+        """All its objects together."""
+        return sum(self.sizes)
+
+    def bytes_at_least(self, least: Decimal) -> Decimal:
+        """All its objects together, each counted as at least so many bytes."""
+        ascending, sums = self._ascending
+        smaller = bisect_left(ascending, least)
+        return least * smaller + (self.bytes - sums[smaller])
+
+    @cached_property
+    def _ascending(self) -> tuple[list[int], list[int]]:
+        """Its sizes in order, and the sums of the first 0, 1, ... of them."""
+        ascending = sorted(self.sizes)
+        return ascending, list(accumulate(ascending, initial=0))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a policy says of a table; money in the price book's currency. Raises ValueError naming the field.
+
+    `keep` is why a partition must stay where it can be read, such as "read by customer_profile", or empty. `margin` is
+    the least saving per month worth a move. More than `max_restores` expected in the horizon, and a partition is not
+    archived however cheap that were: somebody would wait each time. `retention_days` count as `Holding.kept_days`.
+    """
+
+    may_archive: bool
+    keep: str = ""
+    legal_hold: bool = False
+    min_hot_days: int = 30
+    retention_days: int | None = None
+    margin: Decimal = Decimal("0.001")
+    horizon_days: int = 365
+    max_restores: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (self.margin.is_finite() and self.margin >= 0):
+            raise ValueError(f"margin must be >= 0, found {self.margin}")
+        for name, value, least in (
+            ("min_hot_days", self.min_hot_days, 0),
+            ("horizon_days", self.horizon_days, 1),
+            ("retention_days", self.retention_days, 1),
+            ("max_restores", self.max_restores, 0),
+        ):
+            if value is not None and not value >= least:
+                raise ValueError(f"{name} must be at least {least}, found {value}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a partition, and why in one sentence.
+
+    `tier` and `storage_class` are where it will be, or what an expiring one leaves. `monthly` is the estimated cost
+    of a month in each tier, in the tier's best class, reads and restores included, moves not. `move_cost` is paid once,
+    `saving` is per month over the horizon, after it. `compact` says that only its small objects keep it from moving.
+    """
+
+    action: Action
+    tier: Tier
+    storage_class: str
+    monthly: Mapping[Tier, Decimal]
+    move_cost: Decimal
+    saving: Decimal
+    reason: str
+    compact: bool = False
+
+
+def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decision:
+    """The cheapest place for a partition over the horizon, or why it stays or goes.
+
+    Costs are those of :func:`total_cost`, up to the horizon or the end of retention. Archiving must pay against the
+    cheapest readable class even if nobody read that one, so that more reads never make a partition colder. A young hot
+    partition that may be archived is not cooled first: copying it out of a cool class costs up to ten months of
+    what archiving then saves. Nothing leaves an archive but by expiry: a restore is asked by a person.
+
+    Raises ValueError when `storage_class` is not of `tier`, PriceError when the region does not have it, and what
+    :func:`~cdap_assets.storage.demand.expected_demand` raises.
+    """
+    if (told := prices.of(holding.storage_class).tier) != holding.tier:
+        raise ValueError(f"{holding.table} {holding.partition}: {holding.storage_class} is {told}, not {holding.tier}")
+    days = _horizon(holding, rules, today)
+    demand = _demand(holding, days, today)
+    case = _Case(holding, rules, prices, demand, days, today)
+    if rules.retention_days is not None and holding.kept_days(today) >= rules.retention_days and not rules.legal_hold:
+        return _expire(case)
+    if refusal := _refusal(case):
+        return _stay(case, refusal)
+
+    best = _best(case)
+    if best == holding.storage_class:
+        return _unmoved(case)
+    tier, move = prices.of(best).tier, move_cost(holding, best, prices, today)
+    saving = _per_month(case.cost(holding.storage_class) - case.cost(best), days)
+    reason = f"{_use(case)}: saves {_money(saving, prices)} a month after {_money(move, prices)} to move"
+    return Decision(ACTIONS[tier], tier, best, _monthly(case, {tier: best}), move, saving, reason)
+
+
+def total_cost(
+    holding: Holding, storage_class: str, prices: Prices, demand: Demand, horizon_days: int, today: date
+) -> Decimal:
+    """What a partition costs in a class until the horizon: the move there, storage, reads and restores.
+
+    Storage counts at least to the end of the minimum duration of the class: it is owed whatever comes after.
+    """
+    served = (today - holding.since).days if storage_class == holding.storage_class else 0
+    days = max(horizon_days, prices.of(storage_class).minimum_days - served)
+    storage = _storage(holding, storage_class, prices) * days / MONTH_DAYS
+    return move_cost(holding, storage_class, prices, today) + storage + _reading(holding, storage_class, prices, demand)
+
+
+def move_cost(holding: Holding, storage_class: str, prices: Prices, today: date) -> Decimal:
+    """What it costs once to copy a partition into a class: 0 for the one it is in.
+
+    Requests to read and write each object, retrieval from the class that is left, and its minimum duration.
+    """
+    if storage_class == holding.storage_class:
+        return Decimal(0)
+    source, target = prices.of(holding.storage_class), prices.of(storage_class)
+    requests = len(holding.sizes) * (source.get_per_1000 + target.transition_per_1000) / 1000
+    retrieval = _gigabytes(holding.bytes) * source.retrieval_per_gb
+    return requests + retrieval + leaving_cost(holding, prices, today)
+
+
+def leaving_cost(holding: Holding, prices: Prices, today: date) -> Decimal:
+    """What is still owed for the minimum duration of its class when a partition leaves it or is deleted."""
+    owed = max(0, prices.of(holding.storage_class).minimum_days - (today - holding.since).days)
+    return _storage(holding, holding.storage_class, prices) * owed / MONTH_DAYS
+
+
+def storage_cost(sizes: Iterable[int], storage_class: str, prices: Prices) -> Decimal:
+    """A month of objects of these bytes that are in a class already, unread."""
+    target = prices.of(storage_class)
+    billed = [max(size, target.minimum_object_bytes) for size in sizes]
+    return _month(Decimal(sum(billed)), len(billed), target, prices)
+
+
+def restore_cost(holding: Holding, prices: Prices, speed: RestoreSpeed) -> Decimal:
+    """One restore of an archived partition, with :data:`RESTORED_DAYS` days of the copy that can be read.
+
+    Raises KeyError for a speed that the class does not offer.
+    """
+    return _restoring(holding, holding.storage_class, prices, speed)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """All that one decision looks at; ``days`` is the horizon, and ``demand`` is over it."""
+
+    holding: Holding
+    rules: Rules
+    prices: Prices
+    demand: Demand
+    days: int
+    today: date
+
+    @property
+    def age(self) -> int:
+        return (self.today - self.holding.written).days
+
+    def cost(self, storage_class: str, reads: float | None = None) -> Decimal:
+        demand = self.demand if reads is None else replace(self.demand, reads=reads)
+        return total_cost(self.holding, storage_class, self.prices, demand, self.days, self.today)
+
+
+def _horizon(holding: Holding, rules: Rules, today: date) -> int:
+    """Days that a choice made today has effect: not beyond the day on which the partition is deleted."""
+    if rules.retention_days is None or rules.legal_hold:
+        return rules.horizon_days
+    return min(rules.horizon_days, max(1, rules.retention_days - holding.kept_days(today)))
+
+
+def _demand(holding: Holding, horizon_days: int, today: date) -> Demand:
+    if holding.observed_since is None:
+        return Demand(0.0, 0.0)
+    return expected_demand(
+        holding.reads,
+        written=holding.written,
+        observed_since=holding.observed_since,
+        today=today,
+        horizon_days=horizon_days,
+    )
+
+
+def _refusal(case: _Case) -> str | None:
+    """Why a partition stays whatever it costs, if so."""
+    holding, rules = case.holding, case.rules
+    if holding.tier == "archived":
+        return f"archived since {holding.since}: comes back when somebody asks for a restore"
+    if not holding.sizes:
+        return "has no objects"
+    if rules.keep:
+        return f"kept where it can be read: {rules.keep}"
+    if holding.observed_since is None:
+        return f"reads of {holding.table} were never observed: its use is unknown, so it does not move"
+    if case.age < rules.min_hot_days:
+        return f"written {_days(case.age)} ago, stays for {rules.min_hot_days}"
+    if (observed := (case.today - max(holding.observed_since, holding.written)).days) < OBSERVED_DAYS:
+        return f"reads observed for {_days(max(0, observed))}, a decision needs {OBSERVED_DAYS}"
+    return None
+
+
+def _best(case: _Case) -> str:
+    """The class to be in: the present one unless another saves more than the margin."""
+    present, prices = case.holding.storage_class, case.prices
+    margin = case.rules.margin * case.days / MONTH_DAYS
+    readable = (present, *(name for tier in READABLE for name in prices.in_tier(tier) if name != present))
+    if case.rules.may_archive and case.demand.restores <= case.rules.max_restores:
+        archive = min(prices.in_tier("archived"), key=case.cost, default=None)
+        if archive and _archiving_pays(case, archive, readable, margin):
+            return archive
+    if _waits(case):
+        return present
+    best = min(readable, key=case.cost)
+    return best if case.cost(present) - case.cost(best) > margin else present
+
+
+def _waits(case: _Case) -> bool:
+    """Whether it stays hot while young, whatever its reads: else more of them could make it colder."""
+    return case.rules.may_archive and case.holding.tier == "hot" and case.age < YOUNG_DAYS
+
+
+def _archiving_pays(case: _Case, archive: str, readable: tuple[str, ...], margin: Decimal) -> bool:
+    """Against the present class by the margin, and against every other, as if nobody read there."""
+    unread = {name: case.cost(name, reads=0.0) for name in readable}
+    archived = case.cost(archive)
+    return unread[case.holding.storage_class] - archived > margin and archived < min(unread.values())
+
+
+def _unmoved(case: _Case) -> Decision:
+    holding = case.holding
+    large = replace(holding, sizes=_compacted(holding.bytes))
+    if len(large.sizes) < len(holding.sizes):
+        best = case.prices.of(_best(replace(case, holding=large)))
+        if best.tier not in (holding.tier, "hot"):
+            return _stay(case, f"{_use(case)}: too small to move at a profit, compact them first", compact=True)
+    if _waits(case):
+        return _stay(case, f"{_use(case)}: still young, waits to be archived without a stop in a cool class")
+    return _stay(case, f"{_use(case)}: no move saves more than {_money(case.rules.margin, case.prices)} a month")
+
+
+def _stay(case: _Case, reason: str, *, compact: bool = False) -> Decision:
+    here = case.holding
+    return Decision("stay", here.tier, here.storage_class, _monthly(case), Decimal(0), Decimal(0), reason, compact)
+
+
+def _expire(case: _Case) -> Decision:
+    here, monthly = case.holding, _monthly(case)
+    reason = f"{_days(here.kept_days(case.today))} old, kept for {case.rules.retention_days}: its time is over"
+    owed = leaving_cost(here, case.prices, case.today)
+    return Decision("expire", here.tier, here.storage_class, monthly, owed, monthly[here.tier], reason)
+
+
+def _monthly(case: _Case, chosen: Mapping[Tier, str] = MappingProxyType({})) -> Mapping[Tier, Decimal]:
+    """A month in the class that is or was chosen for a tier, and in the cheapest one of the others."""
+    holding, prices = case.holding, case.prices
+
+    def month(storage_class: str) -> Decimal:
+        reading = _reading(holding, storage_class, prices, case.demand)
+        return _storage(holding, storage_class, prices) + _per_month(reading, case.days)
+
+    fixed = {holding.tier: holding.storage_class, **chosen}
+    classes = {tier: (fixed[tier],) if tier in fixed else prices.in_tier(tier) for tier in TIERS}
+    return {tier: min(map(month, names)) for tier, names in classes.items() if names}
+
+
+def _storage(holding: Holding, storage_class: str, prices: Prices) -> Decimal:
+    """A month of storage."""
+    target, ratio = prices.of(storage_class), _ratio(holding, storage_class, prices)
+    total = holding.bytes_at_least(target.minimum_object_bytes / ratio) * ratio
+    return _month(total, len(holding.sizes), target, prices)
+
+
+def _month(billed: Decimal, objects: int, target: ClassPrices, prices: Prices) -> Decimal:
+    own = (billed + objects * target.overhead_bytes) / GB * target.per_gb_month
+    return own + _gigabytes(objects * target.hot_overhead_bytes) * prices.of(prices.hot).per_gb_month
+
+
+def _reading(holding: Holding, storage_class: str, prices: Prices, demand: Demand) -> Decimal:
+    """Expected reads over the horizon: one GET for each object of a partition that is read."""
+    target = prices.of(storage_class)
+    if not target.in_place:
+        return Decimal(repr(demand.restores)) * _restoring(holding, storage_class, prices, RESTORE)
+    gigabytes = _gigabytes(holding.bytes) * _ratio(holding, storage_class, prices)
+    once = gigabytes * target.retrieval_per_gb + len(holding.sizes) * target.get_per_1000 / 1000
+    return Decimal(repr(demand.reads)) * once
+
+
+def _restoring(holding: Holding, storage_class: str, prices: Prices, speed: RestoreSpeed) -> Decimal:
+    option = prices.of(storage_class).restore[speed]
+    gigabytes = _gigabytes(holding.bytes) * _ratio(holding, storage_class, prices)
+    copy = gigabytes * prices.of(prices.hot).per_gb_month * RESTORED_DAYS / MONTH_DAYS
+    return gigabytes * option.per_gb + len(holding.sizes) * option.per_1000_requests / 1000 + copy
+
+
+def _ratio(holding: Holding, storage_class: str, prices: Prices) -> Decimal:
+    """The size expected in a class, relative to the one now."""
+    return prices.of(storage_class).size_ratio / prices.of(holding.storage_class).size_ratio
+
+
+def _compacted(size: int) -> tuple[int, ...]:
+    whole, rest = divmod(size, COMPACTED_BYTES)
+    return (COMPACTED_BYTES,) * whole + ((rest,) if rest else ())
+
+
+def _gigabytes(size: int) -> Decimal:
+    return Decimal(size) / GB
+
+
+def _per_month(money: Decimal, days: int) -> Decimal:
+    return money * MONTH_DAYS / days
+
+
+def _use(case: _Case) -> str:
+    """Its reads and size in words: "420 days unread, 3.1 GB in 9 objects"."""
+    holding = case.holding
+    start = max(holding.observed_since or holding.written, holding.written)
+    last = max((day for day, count in holding.reads.items() if count and start <= day < case.today), default=None)
+    unread = (case.today - (last or start)).days
+    if last and unread < OBSERVED_DAYS:
+        return f"{case.demand.reads:,.2g} reads expected in {_days(case.days)}, {_size(holding)}"
+    return f"{_days(unread)} unread, {_size(holding)}"
+
+
+def _size(holding: Holding) -> str:
+    size, unit = float(holding.bytes), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    objects = len(holding.sizes)
+    return f"{size:,.1f} {unit} in {objects:,} {'object' if objects == 1 else 'objects'}"
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
+def _money(amount: Decimal, prices: Prices) -> str:
+    """Cents, or up to two significant digits of less than ten."""
+    small = 0 < amount < Decimal("0.1")
+    shown = f"{amount:.{1 - amount.adjusted()}f}".rstrip("0") if small else f"{amount:,.2f}"
+    return f"${shown}" if prices.currency == "USD" else f"{shown} {prices.currency}"

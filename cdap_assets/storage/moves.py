@@ -1,0 +1,331 @@
+"""The jobs that move partitions: to another tier, back, into fewer files, or away for good."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, get_args
+
+import dagster as dg
+from pydantic import Field
+
+from cdap_assets.lineage import Lineage, read_lineage
+from cdap_assets.storage.decision import Holding
+from cdap_assets.storage.policy import StoragePolicy, StoragePolicyError, prices_of, read_storage_policy, rules_by_table
+from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed
+from cdap_assets.storage.state import offer, states
+from resources.catalog import Partition
+from resources.clock import Clock
+from resources.errors import NotMoved
+from resources.lakehouse import Lakehouse
+from resources.tiers.inventory import holdings
+from resources.tiers.journal import Kind
+from resources.tiers.moving import Moved, begun, carry_out, due_day, finish_pending
+from resources.tiers.placement import decoded, partition_text, placed_now
+
+ACTIONS: Mapping[str, Kind] = {
+    "cool": "cool",
+    "archive": "archive",
+    "warm": "warm",
+    "return": "return",
+    "compact": "compact",
+}
+
+
+class Refused(ValueError):
+    """What was asked of storage cannot be done; the message says why and what to do. Nothing was moved."""
+
+
+class Batch(dg.Config):
+    """Partitions of one table to move together; without any, only what an earlier run left is finished."""
+
+    table: str = Field("", description="the table")
+    partitions: list[str] = Field(
+        [], description='the values of each partition as JSON, such as \'[{"date": "2024-03-01"}]\''
+    )
+
+
+class TierBatch(Batch):
+    """A batch, and what becomes of it."""
+
+    action: str = Field("", description="cool, archive, warm, compact, expire, or return: what was restored goes back")
+    storage_class: str = Field("", description="as the price book names it")
+    reason: str = Field("", description="why it was decided, or who asks")
+
+
+class RestoreBatch(Batch):
+    """A batch to restore."""
+
+    speed: str = Field("", description="Expedited, Standard or Bulk; empty: as storage.yaml says")
+    days: int = Field(0, description="after which it goes back; 0: as storage.yaml says")
+
+
+def tier(
+    lakehouse: Lakehouse,
+    lineage: Lineage,
+    table: str,
+    partitions: Sequence[Partition],
+    action: str,
+    storage_class: str,
+    at: datetime,
+    reason: str = "",
+) -> Moved:
+    """Move partitions of a table to another tier, or make them fit for it.
+
+    Raises :class:`Refused` while storage.yaml is a dry run or for a move that its rules do not allow, and
+    :class:`~resources.errors.NotMoved`.
+    """
+    policy = applied(lakehouse)
+    rules = rules_by_table(lineage, policy).get(table)
+    if action not in ACTIONS or rules is None:
+        raise Refused(f"{action!r} of {table!r} is no move; use one of {', '.join(ACTIONS)} and a table of the lake")
+    if action == "archive" and not rules.may_archive:
+        raise Refused(
+            f"{table} may not be archived: something reads all of it, or storage.yaml or its contract says so"
+        )
+    prices = prices_of(lakehouse.settings, policy)
+    return carry_out(
+        lakehouse,
+        begun(
+            ACTIONS[action],
+            table,
+            partitions,
+            at,
+            storage_class=storage_class,
+            offer=_offer(lakehouse, table, partitions, storage_class, prices, policy) if action == "archive" else "",
+            sought_by=lineage.specs[table].sought_by,
+            reason=reason,
+        ),
+    )
+
+
+def restore(
+    lakehouse: Lakehouse, table: str, partitions: Sequence[Partition], speed: str, days: int, at: datetime
+) -> Moved:
+    """Bring archived partitions back for ``days``; what needs hours in S3 is finished by a later run.
+
+    Raises :class:`Refused` for a speed that there is not, and :class:`~resources.errors.NotMoved` for a partition
+    that is not archived.
+    """
+    own = read_storage_policy(lakehouse.settings.home).restore
+    if speed and speed not in get_args(RestoreSpeed):
+        raise Refused(f"there is no speed {speed!r}; a restore is {', '.join(get_args(RestoreSpeed))}")
+    move = begun("restore", table, partitions, at, speed=speed or own.speed, due=due_day(at, days or own.days))
+    return carry_out(lakehouse, move)
+
+
+def expire(
+    lakehouse: Lakehouse, lineage: Lineage, table: str, partitions: Sequence[Partition], at: datetime, reason: str = ""
+) -> Moved:
+    """Delete partitions whose retention has ended; their files go when no snapshot that is kept needs them.
+
+    Raises :class:`Refused` while storage.yaml is a dry run, for a table without retention or under legal hold, and
+    for a partition whose time is not over, whatever was decided under an earlier policy.
+    """
+    policy = applied(lakehouse)
+    rules = rules_by_table(lineage, policy).get(table)
+    if rules is None or rules.retention_days is None or rules.legal_hold:
+        raise Refused(f"{table!r} has no retention that would delete rows, or is under legal hold")
+    found = states(lakehouse, {table: rules}, prices_of(lakehouse.settings, policy), at)
+    early = [
+        state.partition
+        for state in found
+        if state.held.partition in partitions and (state.decision is None or state.decision.action != "expire")
+    ]
+    if early:
+        raise Refused(f"{table}: {', '.join(early)} is kept for {rules.retention_days} days, which are not over")
+    return carry_out(lakehouse, begun("expire", table, partitions, at, reason=reason))
+
+
+def applied(lakehouse: Lakehouse) -> StoragePolicy:
+    """The policy. Raises :class:`Refused` while it is a dry run."""
+    policy = read_storage_policy(lakehouse.settings.home)
+    if not policy.apply:
+        raise Refused("storage.yaml is a dry run: set `apply: true` in it to have partitions moved")
+    return policy
+
+
+def chosen(lakehouse: Lakehouse, table: str, texts: Iterable[str]) -> list[Partition]:
+    """The partitions that people write as ``month=2024-03-01``. Raises :class:`Refused` naming those there are."""
+    found = lakehouse.load(table)
+    if found is None:
+        raise Refused(f"there is no table {table}; there are {', '.join(lakehouse.names())}")
+    known = {partition_text(held.columns, held.partition): held.partition for held in holdings(lakehouse, table)}
+    if unknown := [text for text in texts if text not in known]:
+        placed = [partition_text([f.name for f in found.spec().fields], one) for one in placed_now(found)]
+        told = ", ".join(sorted(placed)) or "none"
+        raise Refused(f"table {table} has no partition {', '.join(unknown)}; those that are not hot: {told}")
+    return [known[text] for text in texts]
+
+
+def _offer(
+    lakehouse: Lakehouse,
+    table: str,
+    partitions: Sequence[Partition],
+    storage_class: str,
+    prices: Prices,
+    policy: StoragePolicy,
+) -> str:
+    """What restoring the largest of the partitions takes: a message may name any of them."""
+    held = [held.sizes for held in holdings(lakehouse, table) if held.partition in partitions]
+    sizes = max(held, key=sum, default=())
+    day = prices.date
+    largest = Holding(table, (), sizes, "hot", prices.hot, day, day, {}, None)
+    return offer(largest, storage_class, prices, policy.restore)
+
+
+def _carried_out(
+    context: dg.OpExecutionContext, lakehouse: Lakehouse, batch: Batch, move: Callable[[Sequence[Partition]], Moved]
+) -> None:
+    """Finish what an earlier run left, then ``move`` a batch. Raises ``dg.Failure`` with the reason of a refusal."""
+    try:
+        for left in finish_pending(lakehouse):
+            state = "waits for S3" if left.waiting else "done"
+            context.log.info("%s of %s: %s", left.move.kind, left.move.table, state)
+        if not batch.partitions:
+            return
+        moved = move(_decoded(batch))
+    except (Refused, NotMoved, StoragePolicyError, PriceError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(
+        {
+            "table": moved.move.table,
+            "partitions": len(moved.move.partitions),
+            "files": moved.files,
+            "rows": moved.rows,
+            "bytes_before": moved.bytes_before,
+            "bytes_after": moved.bytes_after,
+            "waiting": moved.waiting,
+        }
+    )
+
+
+def _decoded(batch: Batch) -> list[Partition]:
+    try:
+        return [decoded(json.loads(text)) for text in batch.partitions]
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(
+            f'partitions of {batch.table}: {error}; expected each as JSON, such as \'[{{"date": "2024-03-01"}}]\''
+        ) from error
+
+
+@dg.op(description="Finishes what an earlier run left, then moves a batch to another tier.")
+def move_tiers(
+    context: dg.OpExecutionContext,
+    config: TierBatch,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    clock: dg.ResourceParam[Clock],
+) -> None:
+    """Raises ``dg.Failure`` with the reason of a refusal."""
+    lineage, at = read_lineage(lakehouse.settings), clock()
+
+    def move(partitions: Sequence[Partition]) -> Moved:
+        if config.action == "expire":
+            return expire(lakehouse, lineage, config.table, partitions, at, config.reason)
+        return tier(
+            lakehouse, lineage, config.table, partitions, config.action, config.storage_class, at, config.reason
+        )
+
+    _carried_out(context, lakehouse, config, move)
+
+
+@dg.op(description="Finishes restores that S3 has made ready, then asks for a batch.")
+def move_back(
+    context: dg.OpExecutionContext,
+    config: RestoreBatch,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    clock: dg.ResourceParam[Clock],
+) -> None:
+    """Raises ``dg.Failure`` with the reason of a refusal."""
+
+    def move(partitions: Sequence[Partition]) -> Moved:
+        return restore(lakehouse, config.table, partitions, config.speed, config.days, clock())
+
+    _carried_out(context, lakehouse, config, move)
+
+
+@dg.op(description="Writes many small files of partitions as few large ones.")
+def compact(
+    context: dg.OpExecutionContext,
+    config: Batch,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    clock: dg.ResourceParam[Clock],
+) -> None:
+    """Raises ``dg.Failure`` with the reason of a refusal."""
+
+    def move(partitions: Sequence[Partition]) -> Moved:
+        return carry_out(lakehouse, begun("compact", config.table, partitions, clock()))
+
+    _carried_out(context, lakehouse, config, move)
+
+
+@dg.op(description="Deletes partitions whose retention has ended.")
+def delete_expired(
+    context: dg.OpExecutionContext,
+    config: Batch,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    clock: dg.ResourceParam[Clock],
+) -> None:
+    """Raises ``dg.Failure`` with the reason of a refusal."""
+
+    def move(partitions: Sequence[Partition]) -> Moved:
+        return expire(lakehouse, read_lineage(lakehouse.settings), config.table, partitions, clock())
+
+    _carried_out(context, lakehouse, config, move)
+
+
+@dg.job(description="Move partitions of a table to the tier that storage_tiers decided, or finish what a run left.")
+def tier_partitions() -> None:
+    """One batch."""
+    move_tiers()
+
+
+@dg.job(description="Bring archived partitions back; from a cold class of S3 in hours, which a sensor waits for.")
+def restore_partitions() -> None:
+    """One batch."""
+    move_back()
+
+
+@dg.job(description="Write the small files of partitions as few large ones, with the same rows.")
+def compact_table() -> None:
+    """One batch."""
+    compact()
+
+
+@dg.job(description="Delete partitions whose retention has ended, from the table and the archive.")
+def expire_partitions() -> None:
+    """One batch."""
+    delete_expired()
+
+
+JOBS = (tier_partitions, restore_partitions, compact_table, expire_partitions)
+
+
+def run_config(
+    table: str = "", partitions: Sequence[str] = (), action: str = "", to_class: str = "", reason: str = ""
+) -> dict[str, Any]:
+    """The run configuration of ``tier_partitions`` for one batch; of none, to finish only what a run left."""
+    config = {
+        "table": table,
+        "partitions": list(partitions),
+        "action": action,
+        "storage_class": to_class,
+        "reason": reason,
+    }
+    return {"ops": {"move_tiers": {"config": config}}}
+
+
+def within_budget(rows: Sequence[Mapping[str, Any]], budget: Decimal, most: int) -> Iterator[list[Mapping[str, Any]]]:
+    """``rows`` in runs of at most ``most`` whose ``move_cost`` stays within a budget; a dearer one is left out."""
+    part: list[Mapping[str, Any]] = []
+    spent = Decimal(0)
+    for row in rows:
+        if row["move_cost"] > budget:
+            continue
+        if part and (len(part) == most or spent + row["move_cost"] > budget):
+            yield part
+            part, spent = [], Decimal(0)
+        part.append(row)
+        spent += row["move_cost"]
+    if part:
+        yield part

@@ -1,0 +1,93 @@
+"""What lies in lake and archive, listed, beside what the tables say of it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from resources.catalog import planned_files
+from resources.tiers.classes import COLD, digest, is_readable
+from resources.tiers.manifest import read_manifest
+from resources.tiers.placement import placed_now
+
+if TYPE_CHECKING:
+    from resources.lakehouse import Lakehouse
+
+Where = Literal["live", "older", "archived"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that is not as its table says: which table, the file's address, and what is wrong."""
+
+    table: str
+    location: str
+    what: str
+
+
+def unreadable_files(lakehouse: Lakehouse) -> Iterator[Fault]:
+    """Files of current snapshots that are gone, of another size, or in a class that cannot be read."""
+    for name in lakehouse.names():
+        live = _live(lakehouse, name)
+        stored = {lakehouse.store.location(found.key): found for found in lakehouse.store.list(f"{name}/")}
+        for location, size in live.items():
+            found = stored.get(location)
+            if found is None:
+                yield Fault(name, location, "is not there")
+            elif found.size != size:
+                yield Fault(name, location, f"has {found.size:,} bytes, expected {size:,}")
+            elif found.storage_class in COLD and not is_readable(lakehouse.store, found.key):
+                yield Fault(name, location, f"is in {found.storage_class} and cannot be read")
+
+
+def archive_faults(lakehouse: Lakehouse, sampled: int, seed: str) -> Iterator[Fault]:
+    """Archived files that are gone or of another size, and of a sample of ``sampled`` those of another SHA-256.
+
+    What S3 would have to fetch first is not in the sample. ``seed`` draws it.
+    """
+    files = []
+    for name in lakehouse.names():
+        table = lakehouse.load(name)
+        placed = placed_now(table).values() if table else ()
+        for move in sorted({one.move for one in placed if one.tier in ("archived", "restored")}):
+            try:
+                files += [(name, file) for file in read_manifest(lakehouse.archive, name, move).files]
+            except FileNotFoundError:
+                yield Fault(name, move, "has no manifest, so its partitions cannot be restored")
+    stored = {found.key: found for found in lakehouse.archive.list("data/")}
+    whole = []
+    for name, file in files:
+        found, location = stored.get(file.key), lakehouse.archive.location(file.key)
+        if found is None:
+            yield Fault(name, location, "is not there")
+        elif found.size != file.bytes:
+            yield Fault(name, location, f"has {found.size:,} bytes, expected {file.bytes:,}")
+        elif found.storage_class not in COLD:
+            whole.append((name, file))
+    for name, file in random.Random(seed).sample(whole, min(sampled, len(whole))):
+        if digest(lakehouse.archive, file.key) != file.sha256:
+            yield Fault(name, lakehouse.archive.location(file.key), "has another SHA-256 than its manifest")
+
+
+def sizes_by_class(lakehouse: Lakehouse) -> Mapping[tuple[Where, str], list[int]]:
+    """Bytes of each data file by where it is and in which class: live, needed by older snapshots alone, or archived."""
+    found: dict[tuple[Where, str], list[int]] = defaultdict(list)
+    for name in lakehouse.names():
+        live = _live(lakehouse, name)
+        for stored in lakehouse.store.list(f"{name}/data/"):
+            where: Where = "live" if lakehouse.store.location(stored.key) in live else "older"
+            found[where, stored.storage_class].append(stored.size)
+    for stored in lakehouse.archive.list("data/"):
+        found["archived", stored.storage_class].append(stored.size)
+    return found
+
+
+def _live(lakehouse: Lakehouse, name: str) -> dict[str, int]:
+    table = lakehouse.load(name)
+    snapshot = table.current_snapshot() if table else None
+    if table is None or snapshot is None:
+        return {}
+    return {file.file_path: file.file_size_in_bytes for file in planned_files(table, snapshot.snapshot_id)}

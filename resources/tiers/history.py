@@ -1,0 +1,65 @@
+"""What was moved: told by the snapshots that moves made, for as long as these are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from resources.catalog import MAINTENANCE, Partition
+from resources.tiers.placement import partition_text
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from resources.lakehouse import Lakehouse
+    from resources.tiers.journal import Move
+
+
+@dataclass(frozen=True)
+class Past:
+    """A move that was made: when it was begun (UTC), of which partitions, bytes as they were and are, and why."""
+
+    at: datetime
+    kind: str
+    table: str
+    partitions: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+    reason: str
+
+
+def told(move: Move, table: Table, figures: Mapping[Partition, tuple[int, int, int]]) -> dict[str, str]:
+    """What the snapshot of a move says of it; ``figures`` are files, bytes and rows of each partition after it."""
+    columns = [field.name for field in table.spec().fields]
+    return {
+        MAINTENANCE: move.kind,
+        "cdap.move": move.id,
+        "cdap.at": move.at.isoformat(),
+        "cdap.partitions": json.dumps([partition_text(columns, one) for one in figures]),
+        "cdap.bytes": str(sum(size for _files, size, _rows in figures.values())),
+        "cdap.reason": move.reason,
+    }
+
+
+def moves_made(lakehouse: Lakehouse) -> Iterator[Past]:
+    """The moves whose snapshots are kept, by table and in their order."""
+    for name in lakehouse.names():
+        table = lakehouse.load(name)
+        for snapshot in table.metadata.snapshots if table else ():
+            summary = snapshot.summary.additional_properties if snapshot.summary else {}
+            if "cdap.at" not in summary:
+                continue
+            after, removed = int(summary["cdap.bytes"]), int(summary.get("removed-files-size", 0))
+            rewritten = removed and "added-files-size" in summary
+            yield Past(
+                datetime.fromisoformat(summary["cdap.at"]),
+                summary[MAINTENANCE],
+                name,
+                tuple(json.loads(summary["cdap.partitions"])),
+                removed if rewritten else after,
+                after,
+                summary["cdap.reason"],
+            )

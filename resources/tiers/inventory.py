@@ -1,0 +1,116 @@
+"""What the lake holds, partition by partition, told by metadata alone.
+
+When rows last came is the instant of the snapshot that added a file. A move and an expiry of snapshots first write
+that down in a property of the table, for afterwards no snapshot tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from resources.catalog import MAINTENANCE, Partition, partition_of, planned_files
+from resources.tiers.placement import Placement, decoded, encoded, placed_now
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from resources.lakehouse import Lakehouse
+
+PROPERTY = "cdap.written"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A partition: the sizes of its files in bytes, its rows, when rows last came, and where it is when not hot.
+
+    ``written`` is ``None`` when neither a snapshot nor the table's property tells. Sizes of an archived or expired
+    partition are those it had, and of rows that came after; instants are naive UTC.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    partition: Partition
+    sizes: tuple[int, ...]
+    rows: int
+    written: datetime | None
+    placed: Placement | None
+
+
+def holdings(lakehouse: Lakehouse, name: str) -> Iterator[Held]:
+    """The partitions of a table, those that are archived or expired included; none of one that was never built."""
+    table = lakehouse.load(name)
+    if table is None:
+        return
+    columns = tuple(field.name for field in table.spec().fields)
+    placed = placed_now(table)
+    live, before = _live(table), _written_before(table)
+    for partition in sorted({*live, *placed}, key=repr):
+        sizes, rows, came = live.get(partition, ([], 0, None))
+        written = _newest(came, before.get(partition))
+        one = placed.get(partition)
+        if one is not None and one.tier in ("archived", "expired"):
+            sizes, rows = [*sizes, *_evenly(one)], rows + one.rows
+        yield Held(name, columns, partition, tuple(sizes), rows, written, one)
+
+
+def _live(table: Table) -> dict[Partition, tuple[list[int], int, datetime | None]]:
+    snapshot = table.current_snapshot()
+    found: dict[Partition, tuple[list[int], int, datetime | None]] = {}
+    if snapshot is None:
+        return found
+    came = {
+        one.snapshot_id: datetime.fromtimestamp(one.timestamp_ms / 1000, UTC).replace(tzinfo=None)
+        for one in table.metadata.snapshots
+        if one.summary is None or MAINTENANCE not in one.summary.additional_properties
+    }
+    for manifest in snapshot.manifests(table.io):
+        for entry in manifest.fetch_manifest_entry(table.io):
+            file = entry.data_file
+            partition = partition_of(table, file.partition)
+            sizes, rows, written = found.get(partition, ([], 0, None))
+            sizes.append(file.file_size_in_bytes)
+            new = came.get(entry.snapshot_id) if entry.snapshot_id is not None else None
+            found[partition] = (sizes, rows + file.record_count, _newest(written, new))
+    return found
+
+
+def with_written(table: Table, partitions: Iterable[Partition] | None = None) -> Mapping[str, str]:
+    """The properties that go on telling when rows last came into ``partitions``, ``None``: into all that there are."""
+    live, before = _live(table), _written_before(table)
+    known = {partition: written for partition, (_sizes, _rows, written) in live.items()}
+    # of a partition that is nowhere any more nothing needs to be known
+    there = {*known, *placed_now(table)}
+    told = {one: at for one, at in before.items() if one in there}
+    for one in known if partitions is None else partitions:
+        if (newest := _newest(known.get(one), before.get(one))) is not None:
+            told[one] = newest
+    if told == before:
+        return {}
+    return {PROPERTY: json.dumps([[encoded(one), at.isoformat()] for one, at in told.items()])}
+
+
+def _written_before(table: Table) -> dict[Partition, datetime]:
+    told = table.metadata.properties.get(PROPERTY, "[]")
+    return {decoded(values): datetime.fromisoformat(at) for values, at in json.loads(told)}
+
+
+def _newest(*instants: datetime | None) -> datetime | None:
+    return max((at for at in instants if at is not None), default=None)
+
+
+def _evenly(one: Placement) -> list[int]:
+    return [one.bytes // one.files] * one.files if one.files else []
+
+
+def partitions_of_files(lakehouse: Lakehouse, name: str) -> dict[str, Partition]:
+    """The partition of each data file that a table's current snapshot has, by the file's address."""
+    table = lakehouse.load(name)
+    snapshot = table.current_snapshot() if table else None
+    if table is None or snapshot is None:
+        return {}
+    files = planned_files(table, snapshot.snapshot_id)
+    return {file.file_path: partition_of(table, file.partition) for file in files}
