@@ -97,9 +97,18 @@ class Bill:
         self.total += Decimal(share) * self._thousands * hot.get_per_1000
 
     def copy(self, storage_class: str, day: date) -> None:
-        """Move by COPY: a request to read and one to write each object, and retrieval."""
-        self.total += self._gb * self._class.retrieval_per_gb + self._thousands * self._class.get_per_1000
+        """Move by COPY: a request to read and one to write each object, and retrieval.
+
+        Into the archive each is read twice and its copy once, and the file that the table let go of stays for a while.
+        """
+        left, archived = self.storage_class, not self.prices.of(storage_class).in_place
+        reads = 2 if archived else 1
+        self.total += reads * (self._gb * self._class.retrieval_per_gb + self._thousands * self._class.get_per_1000)
+        owed = max(0, self._class.minimum_days - (day - self.since).days)
         self.transition(storage_class, day)
+        if archived:
+            self.total += self._thousands * self.prices.of(self.prices.hot).get_per_1000
+            self.total += self._daily(left) * max(0, RULES.time_travel_days - owed)
 
     def transition(self, storage_class: str, day: date) -> None:
         """Move by lifecycle: one transition per object, and what the class left behind is owed for its minimum."""

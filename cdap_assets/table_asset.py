@@ -135,23 +135,23 @@ class TableAsset:
         if self.other_months:
             months |= self.other_months(session, months)
         # of a month whose rows were deleted, a late one alone would take the place of what was made of all
-        gone = {partition[-1] for name in self.driver for partition in session.withheld(name, "expired")}
+        gone = self._withheld(session, "expired")
         told = f"; {len(months & gone)} whose rows are expired stay as they are" if months & gone else ""
         return self._months(f"{len(months)} months that changed in {', '.join(changed)}{told}", months - gone)
 
     def _everything(self, session: Session, why: str, *out_of_reach: Tier) -> "Work":
         """The whole table, or of one by months those whose rows are all in reach: the others stay as they are."""
-        gone = {
-            partition[-1]
-            for name in self.driver
-            if self.scope == "month"
-            for partition in session.withheld(name, *out_of_reach)
-        }
+        gone = self._withheld(session, *out_of_reach) if self.scope == "month" else set()
         if not gone:
             return Work(f"everything: {why}")
         there = {partition[-1] for name in (self.name, *self.driver) for partition in session.partitions(name)}
         told = f"{len(gone)} whose rows are {' or '.join(out_of_reach)} stay as they are"
         return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone)
+
+    def _withheld(self, session: Session, *tiers: Tier) -> set[Any]:
+        """The months whose rows are of these tiers, or whose own rows are deleted: they do not come back."""
+        read = {partition[-1] for name in self.driver for partition in session.withheld(name, *tiers)}
+        return read | {partition[-1] for partition in session.withheld(self.name, "expired")}
 
     def _months(self, why: str, months: Iterable[Any]) -> "Work":
         chosen = sorted(months, key=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "50",
     "write.metadata.delete-after-commit.enabled": "false",  # the sweep deletes, never a commit
 }
+STANDS_FOR = "cdap.stands_for"
 MAINTENANCE = "cdap.maintenance"  # in the summary of a snapshot that moved files and kept what they hold
 WAIT = 60  # seconds for another process at a SQLite catalog
 PERSONAL_METRICS = "none"  # min and max of personal columns would outlive an erasure in manifests
@@ -152,15 +154,21 @@ def ancestors(table: Table, snapshot: Snapshot | None) -> Iterator[Snapshot]:
         snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id else None
 
 
+def stood_for(snapshot: Snapshot) -> list[int]:
+    """The snapshots, back to the newest publish, whose rows a snapshot of a move holds as well."""
+    told = snapshot.summary.additional_properties.get(STANDS_FOR) if snapshot.summary else None
+    return json.loads(told) if told else []
+
+
 def changed_partitions(table: Table, current: int, since: int) -> set[tuple[Any, ...]] | None:
     """The partitions whose rows were added or removed after snapshot ``since`` up to ``current``.
 
     A snapshot that moved files and kept their rows changes nothing.
-    ``None`` when ``since`` is no retained ancestor of ``current``: then nothing is known.
+    ``None`` when ``since`` is no retained ancestor of ``current`` and none stands for it: then nothing is known.
     """
     changed: set[tuple[Any, ...]] = set()
     for snapshot in ancestors(table, table.snapshot_by_id(current)):
-        if snapshot.snapshot_id == since:
+        if since in (snapshot.snapshot_id, *stood_for(snapshot)):
             return changed
         if snapshot.summary and MAINTENANCE in snapshot.summary.additional_properties:
             continue

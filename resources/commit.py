@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from resources.lakehouse import Lakehouse
 
+RECORDED = ("cdap.inputs", "cdap.code_version")  # of a publish, in its snapshot
+PUBLISHED = "cdap.published"  # of a move: the instant of the publish that it tells again
 TRIES = 20
 WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter
 
@@ -156,11 +158,17 @@ def _within(spec: TableSpec, partition: Partition, replace: Mapping[str, Sequenc
 
 
 def newest_publish(table: Table) -> Snapshot | None:
-    """The snapshot of the newest publish; one since then that only moved files is passed over."""
+    """The snapshot that tells of the newest publish: its own, or that of a move since, which tells it again."""
     for snapshot in ancestors(table, table.current_snapshot()):
         if snapshot.summary and "cdap.inputs" in snapshot.summary.additional_properties:
             return snapshot
     return None
+
+
+def published_ms(snapshot: Snapshot) -> int:
+    """When what a snapshot tells of was published, in milliseconds since 1970 (UTC)."""
+    told = snapshot.summary.additional_properties.get(PUBLISHED) if snapshot.summary else None
+    return int(told) if told else snapshot.timestamp_ms
 
 
 def recorded_summary(table: Table) -> Mapping[str, str] | None:

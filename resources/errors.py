@@ -13,6 +13,7 @@ class LakehouseError(Exception):
     ├── BudgetExceeded       a query would scan more than the settings allow
     ├── PartitionsArchived   a read would miss rows that are archived
     ├── NotMoved             a partition cannot be moved to another tier
+    ├── ArchiveDamaged       an archived file is not what was archived
     └── CommitUnknown        the catalog did not say whether it took a commit
     """
 
@@ -43,6 +44,10 @@ class PartitionsArchived(LakehouseError):
 
 class NotMoved(LakehouseError):
     """A partition cannot be moved to another tier as asked; it is where it was."""
+
+
+class ArchiveDamaged(LakehouseError):
+    """An archived file has another checksum than when it was archived; its partition stays archived."""
 
 
 class CommitUnknown(LakehouseError):

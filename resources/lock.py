@@ -53,6 +53,15 @@ def exclusive(settings: Settings, name: str, *, timeout: float) -> AbstractConte
     return _leased(settings, name, timeout) if settings.shared else _filed(settings.locks, name, timeout)
 
 
+def is_free(settings: Settings, name: str) -> bool:
+    """Whether nobody holds the lock ``name`` now; it may be taken a moment later."""
+    try:
+        with exclusive(settings, name, timeout=0):
+            return True
+    except Busy:
+        return False
+
+
 def confirm() -> None:
     """Raise :class:`LockLost` unless every lock that this thread holds is its own still.
 

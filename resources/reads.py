@@ -65,12 +65,16 @@ class ReadLog:
         self._counts.clear()
 
 
-def note(store: ObjectStore, reads: Mapping[tuple[str, Partition], Reads], at: datetime) -> None:
-    """Write reads by table and partition down under the day of ``at`` (UTC), if there are any."""
+def note(store: ObjectStore, reads: Mapping[tuple[str, Partition], Reads], at: date, name: str = "") -> None:
+    """Write reads by table and partition down under a day (UTC), if there are any.
+
+    ``name`` is one that the same reads would have again, for who may note them twice.
+    """
     if not reads:
         return
-    entries = [[name, encoded(partition), read.count, read.bytes] for (name, partition), read in reads.items()]
-    store.write(f"{NOTES}{at:%Y-%m}/{at:%Y-%m-%d}-{uuid.uuid4().hex}.json", json.dumps(entries).encode())
+    entries = [[table, encoded(partition), read.count, read.bytes] for (table, partition), read in reads.items()]
+    place = f"{NOTES}{at:%Y-%m}/{at:%Y-%m-%d}-{name or uuid.uuid4().hex}.json"
+    store.write(place, json.dumps(entries).encode())
 
 
 def fold(store: ObjectStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from resources.catalog import Partition, changed_partitions, partition_of, planned_files
-from resources.commit import commit, evolved, newest_publish
+from resources.commit import commit, evolved, newest_publish, published_ms
 from resources.engines.engine import IN_PROCESS, Engine, Source
 from resources.errors import LakehouseError, StalePublish
 from resources.reads import ReadLog
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from resources.lakehouse import Lakehouse
     from resources.settings import Settings
 
+logger = logging.getLogger(__name__)
 KEYS_AT_ONCE = 100_000
 
 
@@ -69,7 +71,10 @@ class Session:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if "engine" in self.__dict__:
             self.engine.close()
-        self.reads.flush(self.lakehouse.clock())
+        try:
+            self.reads.flush(self.lakehouse.clock())
+        except Exception as failed:  # noqa: BLE001  a store that takes no note has given the rows all the same
+            logger.warning("what this session read could not be noted: %s", failed)
         if "AWS Error" in str(error):
             # Arrow does not tell why S3 refused; boto3's client does if the credentials ran out
             next(iter(self.lakehouse.runs.list()), None)
@@ -165,7 +170,7 @@ class Session:
         told = publish.summary.additional_properties
         inputs = {key: pair[0] for key, pair in json.loads(told["cdap.inputs"]).items()}
         return LastPublish(
-            told.get("cdap.code_version", ""), datetime.fromtimestamp(publish.timestamp_ms / 1000, UTC), inputs
+            told.get("cdap.code_version", ""), datetime.fromtimestamp(published_ms(publish) / 1000, UTC), inputs
         )
 
     def has_changed(self, name: str, since: int | None) -> bool:
@@ -189,12 +194,11 @@ class Session:
         archived = self.withheld(spec.name, "archived")
         if not archived:
             return set()
-        moves = {one.move for one in archived.values()}
         wanted = keys.select(spec.sought_by).distinct()
         found: set[Partition] = set()
         for batch in self.engine.batches(wanted, KEYS_AT_ONCE):
-            found |= partitions_with(self.lakehouse, spec, sorted(moves), batch.column(0))
-        return found & set(archived)
+            found |= partitions_with(self.lakehouse, spec, archived, batch.column(0))
+        return found
 
     def changed_since(self, name: str, since: int) -> set[Partition] | None:
         """Partitions of ``name`` that changed from snapshot ``since`` to the pinned one; ``None``: unknown."""

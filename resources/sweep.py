@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from resources.lock import exclusive
 from resources.object_store import FolderStore, ObjectStore, StoredObject
 from resources.scratch import FOLDER as SCRATCH
 from resources.tiers.journal import Journal
-from resources.tiers.placement import placements
+from resources.tiers.manifest import partition_folder
+from resources.tiers.placement import placed_now
 
 if TYPE_CHECKING:
     from resources.lakehouse import Lakehouse
 
-ARCHIVE_FOLDERS = ("data", "keys", "manifests")
 WAIT = 600  # seconds for another sweep of the same home
 
 
@@ -95,19 +96,23 @@ def _unreferenced(lakehouse: Lakehouse, older_than: datetime) -> Iterator[Stored
 
 
 def _forgotten(lakehouse: Lakehouse, older_than: datetime) -> Iterator[StoredObject]:
-    """Archived files of moves that no table speaks of any more, and that are not under way."""
+    """Archived files of partitions whose archive no table speaks of any more, and of no move under way."""
     # listed before the references are read: what is archived in between counts as referenced
     old = list(_older(lakehouse.archive, "", older_than))
     if not old:
         return
-    kept = {move.id for move in Journal(lakehouse.archive).pending()}
+    pending = {move.id for move in Journal(lakehouse.archive).pending()}
+    held: dict[str, set[str]] = defaultdict(set)  # folders of partitions by the move that archived them
     for name in lakehouse.names():
-        if (table := lakehouse.load(name)) is not None:
-            kept |= {one.move for one in placements(table) if one.holds}
+        table = lakehouse.load(name)
+        for one in placed_now(table).values() if table else ():
+            held[one.move].add(partition_folder(one.partition))
     for found in old:
-        kind, *below = found.key.split("/")
-        if kind in ARCHIVE_FOLDERS and len(below) > 1 and below[1].removesuffix(".json") not in kept:
-            yield found
+        match found.key.split("/"):
+            case ["data" | "keys", _table, move, folder, _file] if move not in pending and folder not in held[move]:
+                yield found
+            case ["manifests", _table, file] if (move := file.removesuffix(".json")) not in pending and not held[move]:
+                yield found
 
 
 def _older(store: ObjectStore, prefix: str, older_than: datetime) -> Iterator[StoredObject]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from resources.catalog import ancestors
+from resources.catalog import ancestors, stood_for
 from resources.commit import newest_publish
 from resources.errors import LakehouseError
 from resources.tiers.inventory import with_written
@@ -119,7 +119,12 @@ def _needed(lakehouse: Lakehouse) -> dict[str, set[int]]:
 
 def _expirable(table: Table, before: datetime, needed: set[int], moves: set[str]) -> list[int]:
     line = list(ancestors(table, table.current_snapshot()))
-    last = max((place for place, one in enumerate(line) if one.snapshot_id in needed), default=0)
+    # the newest snapshot that is what is needed or stands for it
+    places: dict[int, int] = {}
+    for place, one in enumerate(line):
+        for found in (one.snapshot_id, *stood_for(one)):
+            places.setdefault(found, place)
+    last = max((places[found] for found in needed if found in places), default=0)
     kept = {one.snapshot_id for one in line[: last + 1]} | {ref.snapshot_id for ref in table.refs().values()}
     kept |= {
         one.snapshot_id

@@ -15,6 +15,7 @@ from cdap_assets.table_asset import TableAsset, table_asset
 from resources.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.table import Column, TableSpec
+from resources.tiers.moving import begun, carry_out
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`"),
@@ -158,6 +159,19 @@ def test_everything_is_rebuilt_when_another_input_or_the_code_changed(lakehouse:
     assert [row["n"] for row in rows(lakehouse, SCALED)] == [100, 700]
     newer = TableAsset(SCALED, scaled.transform, "test", "month", ("numbers",), "2", scaled.inputs)
     assert why(build(lakehouse, newer)) == "everything: code version 1 became 2"
+
+
+def test_a_month_of_its_own_that_was_deleted_does_not_come_back(lakehouse: Lakehouse) -> None:
+    build(lakehouse, scaled)
+    carry_out(lakehouse, begun("expire", "scaled", [(JAN,)], datetime(2030, 1, 1)))
+    put_numbers(lakehouse, (JAN, 5), (FEB, 7))
+    assert (
+        why(build(lakehouse, scaled)) == "2 months that changed in numbers; 1 whose rows are expired stay as they are"
+    )
+    assert [row["n"] for row in rows(lakehouse, SCALED)] == [70]
+    newer = TableAsset(SCALED, scaled.transform, "test", "month", ("numbers",), "2", scaled.inputs)
+    assert why(build(lakehouse, newer)).startswith("1 months: code version 1 became 2; 1 whose rows are expired")
+    assert [row["n"] for row in rows(lakehouse, SCALED)] == [70]
 
 
 def test_a_month_that_became_empty_in_the_driver_is_emptied(lakehouse: Lakehouse) -> None:

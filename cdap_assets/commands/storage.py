@@ -37,14 +37,21 @@ def review() -> None:
 def run() -> None:
     """What the sensors do: finish what was left, look at storage, and move what storage.yaml lets move."""
     settings = home_settings()
+    from cdap_assets.commands.running import RunFailed, execute
     from cdap_assets.storage.following import follow
     from resources.lakehouse import Lakehouse
 
     with told():
         lakehouse = Lakehouse(settings)
+        failed = []
         for stage in follow(lakehouse, settings, utc_now):
-            _run(settings, stage)
+            try:
+                execute(settings, utc_now, stage)
+            except RunFailed as error:
+                failed.append(str(error))  # one batch that cannot be moved holds up no other
         show(settings)
+    if failed:
+        raise fail("\n".join(failed))
 
 
 @app.command()
@@ -67,6 +74,18 @@ def restore(
         console.print(f"asked S3 for {table}: it needs hours; `cdap storage run` or the restore sensor goes on then")
     else:
         console.print(f"{table}: {moved.rows:,} rows in {moved.files} files are back until {moved.move.due}")
+
+
+@app.command("give-up")
+def give_up(move: str) -> None:
+    """Strike a move that fails in every run; its partitions stay where the last commit left them."""
+    settings = home_settings()
+    from resources.lakehouse import Lakehouse
+    from resources.tiers.moving import give_up as strike
+
+    with told():
+        struck = strike(Lakehouse(settings), move)
+    console.print(f"{struck.kind} of {struck.table} is struck; a look at storage decides anew")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,6 @@ from resources.table import TableSpec
 GROUP = "storage"
 WAIT = 600  # seconds for another process that looks at storage
 CENT = Decimal("0.000001")  # prices of one partition are small
-FIRST_LOOK_BACK = timedelta(days=45)  # Athena keeps its history for as long
 TIERS = ("hot", "cool", "archived", "expired")
 STAY = "stay"
 COMPACT = "compact"
@@ -60,7 +59,12 @@ def tier_rows(found: Iterable[State], currency: str, at: datetime) -> list[dict[
     rows = []
     for state in found:
         decision = state.decision
-        row = {**_common(state, at), "storage_month": state.storage_month, "currency": currency}
+        row = {
+            **_common(state, at),
+            "storage_month": state.storage_month,
+            "currency": currency,
+            "seen": state.held.seen,
+        }
         if decision is None:
             gone = {"decision": STAY, "to_tier": state.tier, "to_class": "", "move_cost": Decimal(0)}
             rows.append({**row, **gone, "saving": Decimal(0), "reason": "deleted when its retention ended"})
@@ -137,8 +141,9 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
             raise dg.Failure(refused, allow_retries=False)
         at = clock()
         policy = read_storage_policy(lakehouse.settings.home)
-        since = last_look(lakehouse) or at - FIRST_LOOK_BACK
-        note_reads_elsewhere(lakehouse, policy.elsewhere, since, at)
+        with exclusive(lakehouse.settings, "reads", timeout=WAIT):
+            fold(lakehouse.reads)
+            note_reads_elsewhere(lakehouse, policy.elsewhere, at)
         found, currency = state_of(lakehouse, lineage, at)
         tiers = tier_rows(found, currency, at)
         savings = saving_rows(tiers, at)
@@ -153,14 +158,6 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
         yield saved._replace(metadata={**(saved.metadata or {}), "page": page})
 
     return look_at_storage
-
-
-def last_look(lakehouse: Lakehouse) -> datetime | None:
-    """The instant of the newest look at storage (UTC); ``None`` before the first."""
-    with lakehouse.in_process() as session:
-        newest = session.read(STORAGE_INVENTORY).as_of.max().to_pyarrow().as_py()
-        session.reads.clear()
-    return newest
 
 
 def _common(state: State, at: datetime) -> dict[str, Any]:

@@ -64,11 +64,11 @@ class Holding:
         """All its objects together."""
         return sum(self.sizes)
 
-    def bytes_at_least(self, least: Decimal) -> Decimal:
-        """All its objects together, each counted as at least so many bytes."""
+    def of_at_least(self, least: int) -> tuple[int, int]:
+        """Its objects of so many bytes or more, and the bytes of these."""
         ascending, sums = self._ascending
         smaller = bisect_left(ascending, least)
-        return least * smaller + (self.bytes - sums[smaller])
+        return len(ascending) - smaller, self.bytes - sums[smaller]
 
     @cached_property
     def _ascending(self) -> tuple[list[int], list[int]]:
@@ -84,6 +84,7 @@ class Rules:
     `keep` is why a partition must stay where it can be read, such as "read by customer_profile", or empty. `margin` is
     the least saving per month worth a move. More than `max_restores` expected in the horizon, and a partition is not
     archived however cheap that were: somebody would wait each time. `retention_days` count as `Holding.kept_days`.
+    Files that a move took out of a table are kept, and billed, for `time_travel_days` more.
     """
 
     may_archive: bool
@@ -94,6 +95,7 @@ class Rules:
     margin: Decimal = Decimal("0.001")
     horizon_days: int = 365
     max_restores: float = 2.0
+    time_travel_days: int = 7
 
     def __post_init__(self) -> None:
         if not (self.margin.is_finite() and self.margin >= 0):
@@ -103,6 +105,7 @@ class Rules:
             ("horizon_days", self.horizon_days, 1),
             ("retention_days", self.retention_days, 1),
             ("max_restores", self.max_restores, 0),
+            ("time_travel_days", self.time_travel_days, 0),
         ):
             if value is not None and not value >= least:
                 raise ValueError(f"{name} must be at least {least}, found {value}")
@@ -158,39 +161,60 @@ def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decis
 
 
 def total_cost(
-    holding: Holding, storage_class: str, prices: Prices, demand: Demand, horizon_days: int, today: date
+    holding: Holding,
+    storage_class: str,
+    prices: Prices,
+    demand: Demand,
+    horizon_days: int,
+    today: date,
+    time_travel_days: int,
 ) -> Decimal:
     """What a partition costs in a class until the horizon: the move there, storage, reads and restores.
 
-    Storage counts at least to the end of the minimum duration of the class: it is owed whatever comes after.
+    Storage counts at least to the end of the minimum duration of the class: it is owed whatever comes after. Files
+    that a move takes out of the table are billed for ``time_travel_days`` more, beside what they became.
     """
     served = (today - holding.since).days if storage_class == holding.storage_class else 0
     days = max(horizon_days, prices.of(storage_class).minimum_days - served)
     storage = _storage(holding, storage_class, prices) * days / MONTH_DAYS
+    if not prices.of(storage_class).in_place or _ratio(holding, storage_class, prices) != 1:
+        beside = max(0, time_travel_days - _owed_days(holding, prices, today))
+        storage += _storage(holding, holding.storage_class, prices) * beside / MONTH_DAYS
     return move_cost(holding, storage_class, prices, today) + storage + _reading(holding, storage_class, prices, demand)
 
 
 def move_cost(holding: Holding, storage_class: str, prices: Prices, today: date) -> Decimal:
     """What it costs once to copy a partition into a class: 0 for the one it is in.
 
-    Requests to read and write each object, retrieval from the class that is left, and its minimum duration.
+    Requests to read and write each object, retrieval from the class that is left, and its minimum duration. What is
+    archived is read twice, for its checksum and to be copied, and its copy once.
     """
     if storage_class == holding.storage_class:
         return Decimal(0)
-    source, target = prices.of(holding.storage_class), prices.of(storage_class)
-    requests = len(holding.sizes) * (source.get_per_1000 + target.transition_per_1000) / 1000
-    retrieval = _gigabytes(holding.bytes) * source.retrieval_per_gb
+    source, target, hot = prices.of(holding.storage_class), prices.of(storage_class), prices.of(prices.hot)
+    reads, verified = (1, Decimal(0)) if target.in_place else (2, hot.get_per_1000)
+    objects = min(_inside(holding, source)[0], _inside(holding, target)[0]) if target.in_place else len(holding.sizes)
+    requests = objects * (source.get_per_1000 * reads + target.transition_per_1000 + verified) / 1000
+    retrieval = _gigabytes(_inside(holding, source)[1]) * source.retrieval_per_gb * reads
     return requests + retrieval + leaving_cost(holding, prices, today)
 
 
 def leaving_cost(holding: Holding, prices: Prices, today: date) -> Decimal:
     """What is still owed for the minimum duration of its class when a partition leaves it or is deleted."""
-    owed = max(0, prices.of(holding.storage_class).minimum_days - (today - holding.since).days)
-    return _storage(holding, holding.storage_class, prices) * owed / MONTH_DAYS
+    return _storage(holding, holding.storage_class, prices) * _owed_days(holding, prices, today) / MONTH_DAYS
+
+
+def _owed_days(holding: Holding, prices: Prices, today: date) -> int:
+    return max(0, prices.of(holding.storage_class).minimum_days - (today - holding.since).days)
+
+
+def resting_cost(holding: Holding, prices: Prices) -> Decimal:
+    """A month of a partition where it is, unread."""
+    return _storage(holding, holding.storage_class, prices)
 
 
 def storage_cost(sizes: Iterable[int], storage_class: str, prices: Prices) -> Decimal:
-    """A month of objects of these bytes that are in a class already, unread."""
+    """A month of objects of these bytes that are in a class, each of them, unread."""
     target = prices.of(storage_class)
     billed = [max(size, target.minimum_object_bytes) for size in sizes]
     return _month(Decimal(sum(billed)), len(billed), target, prices)
@@ -221,7 +245,8 @@ class _Case:
 
     def cost(self, storage_class: str, reads: float | None = None) -> Decimal:
         demand = self.demand if reads is None else replace(self.demand, reads=reads)
-        return total_cost(self.holding, storage_class, self.prices, demand, self.days, self.today)
+        kept = self.rules.time_travel_days
+        return total_cost(self.holding, storage_class, self.prices, demand, self.days, self.today, kept)
 
 
 def _horizon(holding: Holding, rules: Rules, today: date) -> int:
@@ -291,7 +316,8 @@ def _archiving_pays(case: _Case, archive: str, readable: tuple[str, ...], margin
 def _unmoved(case: _Case) -> Decision:
     holding = case.holding
     large = replace(holding, sizes=_compacted(holding.bytes))
-    if len(large.sizes) < len(holding.sizes):
+    # out of a cool class compaction would pay retrieval and make it hot
+    if holding.tier == "hot" and len(large.sizes) < len(holding.sizes):
         best = case.prices.of(_best(replace(case, holding=large)))
         if best.tier not in (holding.tier, "hot"):
             return _stay(case, f"{_use(case)}: too small to move at a profit, compact them first", compact=True)
@@ -326,10 +352,16 @@ def _monthly(case: _Case, chosen: Mapping[Tier, str] = MappingProxyType({})) -> 
 
 
 def _storage(holding: Holding, storage_class: str, prices: Prices) -> Decimal:
-    """A month of storage."""
+    """A month of storage; objects too small for a cool class stay in the hot one."""
     target, ratio = prices.of(storage_class), _ratio(holding, storage_class, prices)
-    total = holding.bytes_at_least(target.minimum_object_bytes / ratio) * ratio
-    return _month(total, len(holding.sizes), target, prices)
+    count, size = _inside(holding, target)
+    small = _gigabytes(holding.bytes - size) * prices.of(prices.hot).per_gb_month
+    return _month(size * ratio, count, target, prices) + small
+
+
+def _inside(holding: Holding, target: ClassPrices) -> tuple[int, int]:
+    """The objects of a partition in a class that are in it themselves, and their bytes."""
+    return holding.of_at_least(target.minimum_object_bytes if target.in_place else 0)
 
 
 def _month(billed: Decimal, objects: int, target: ClassPrices, prices: Prices) -> Decimal:
@@ -342,8 +374,10 @@ def _reading(holding: Holding, storage_class: str, prices: Prices, demand: Deman
     target = prices.of(storage_class)
     if not target.in_place:
         return Decimal(repr(demand.restores)) * _restoring(holding, storage_class, prices, RESTORE)
-    gigabytes = _gigabytes(holding.bytes) * _ratio(holding, storage_class, prices)
-    once = gigabytes * target.retrieval_per_gb + len(holding.sizes) * target.get_per_1000 / 1000
+    count, size = _inside(holding, target)
+    gigabytes = _gigabytes(size) * _ratio(holding, storage_class, prices)
+    small = (len(holding.sizes) - count) * prices.of(prices.hot).get_per_1000
+    once = gigabytes * target.retrieval_per_gb + (count * target.get_per_1000 + small) / 1000
     return Decimal(repr(demand.reads)) * once
 
 
@@ -355,8 +389,9 @@ def _restoring(holding: Holding, storage_class: str, prices: Prices, speed: Rest
 
 
 def _ratio(holding: Holding, storage_class: str, prices: Prices) -> Decimal:
-    """The size expected in a class, relative to the one now."""
-    return prices.of(storage_class).size_ratio / prices.of(holding.storage_class).size_ratio
+    """The size expected in a class, relative to the one now: files are archived as they are."""
+    target, source = prices.of(storage_class), prices.of(holding.storage_class)
+    return target.size_ratio / source.size_ratio if target.in_place and source.in_place else Decimal(1)
 
 
 def _compacted(size: int) -> tuple[int, ...]:

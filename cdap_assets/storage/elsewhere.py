@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit
 
 from cdap_assets.storage.policy import Elsewhere
 from resources.catalog import Partition
 from resources.lakehouse import Lakehouse
-from resources.object_store import open_store
+from resources.object_store import open_store, read_bytes
 from resources.read_history import fetched_objects, queried_tables
-from resources.reads import Reads, note
+from resources.reads import Reads, history, note
 from resources.tiers.inventory import holdings, partitions_of_files
 
+NOTED = "elsewhere.json"  # until when reads of others are noted
+FIRST_LOOK_BACK = timedelta(days=45)  # Athena keeps its history for as long
 LATE = timedelta(days=1)  # S3 delivers a log hours after what it tells of
 Found = dict[tuple[str, Partition], Reads]
 
 
-def note_reads_elsewhere(lakehouse: Lakehouse, where: Elsewhere, since: datetime, until: datetime) -> None:
-    """Note what others read from ``since`` to before ``until`` (UTC), both taken :data:`LATE` earlier.
+def note_reads_elsewhere(lakehouse: Lakehouse, where: Elsewhere, at: datetime) -> None:
+    """Note what others read since the last time, up to :data:`LATE` before ``at`` (UTC).
 
-    Athena tells tables and no partitions: a query of a table counts as one read of every partition of it.
+    Athena tells tables and no partitions: a query of a table counts as one read of every partition of it. Days before
+    the first on which our own reads were noted are left out: then nobody watched, and unread would mean nothing.
+    Its caller holds the lock of the reads, and has folded them.
     """
-    since, until = since.replace(tzinfo=UTC) - LATE, until.replace(tzinfo=UTC) - LATE
+    watched = min((day for by_day in history(lakehouse.reads).values() for day in by_day), default=None)
+    if watched is None or not (where.athena_workgroups or where.access_logs):
+        return
+    until = at.replace(tzinfo=UTC) - LATE
+    since = _noted_until(lakehouse) or until - FIRST_LOOK_BACK
     found: dict[date, Found] = defaultdict(dict)
     for workgroup in where.athena_workgroups:
         queried = queried_tables(lakehouse.settings, workgroup, since, until)
@@ -36,7 +45,16 @@ def note_reads_elsewhere(lakehouse: Lakehouse, where: Elsewhere, since: datetime
     if where.access_logs:
         _from_logs(lakehouse, where, since, until, found)
     for day, reads in found.items():
-        note(lakehouse.reads, reads, datetime.combine(day, time()))
+        if day >= watched:
+            note(lakehouse.reads, reads, day, f"elsewhere-{since:%Y%m%dT%H%M%S}")
+    lakehouse.reads.write(NOTED, json.dumps({"until": until.isoformat()}).encode())
+
+
+def _noted_until(lakehouse: Lakehouse) -> datetime | None:
+    try:
+        return datetime.fromisoformat(json.loads(read_bytes(lakehouse.reads, NOTED))["until"])
+    except FileNotFoundError:
+        return None
 
 
 def _from_logs(

@@ -27,11 +27,14 @@ def follow(lakehouse: Lakehouse, settings: Settings, clock: Clock) -> Iterator[S
         yield from _stages(waited)
     yield review_stage()
     cursor: str | None = None
-    moved = False
+    asked: set[str | None] = set()
     while isinstance(step := tick(lakehouse, settings, clock(), cursor), dg.SensorResult):
+        keys = {request.run_key for request in step.run_requests or ()}
+        if keys <= asked:
+            break  # a move that cannot be finished: it is tried again the next time
         yield from _stages(step)
-        cursor, moved = step.cursor, True
-    if moved:
+        cursor, asked = step.cursor, asked | keys
+    if asked:
         yield review_stage()
 
 

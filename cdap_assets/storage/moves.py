@@ -12,16 +12,17 @@ from pydantic import Field
 from cdap_assets.lineage import Lineage, read_lineage
 from cdap_assets.storage.decision import Holding
 from cdap_assets.storage.policy import StoragePolicy, StoragePolicyError, prices_of, read_storage_policy, rules_by_table
-from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed
+from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed, Tier
 from cdap_assets.storage.state import offer, states
 from resources.catalog import Partition
 from resources.clock import Clock
 from resources.errors import NotMoved
 from resources.lakehouse import Lakehouse
+from resources.lock import Busy
 from resources.tiers.inventory import holdings
 from resources.tiers.journal import Kind
 from resources.tiers.moving import Moved, begun, carry_out, due_day, finish_pending
-from resources.tiers.placement import decoded, partition_text, placed_now
+from resources.tiers.placement import decoded, named_partitions, partition_text, placed_now
 
 ACTIONS: Mapping[str, Kind] = {
     "cool": "cool",
@@ -30,6 +31,8 @@ ACTIONS: Mapping[str, Kind] = {
     "return": "return",
     "compact": "compact",
 }
+
+TIER_OF: Mapping[str, Tier] = {"cool": "cool", "archive": "archived"}
 
 
 class Refused(ValueError):
@@ -51,6 +54,9 @@ class TierBatch(Batch):
     action: str = Field("", description="cool, archive, warm, compact, expire, or return: what was restored goes back")
     storage_class: str = Field("", description="as the price book names it")
     reason: str = Field("", description="why it was decided, or who asks")
+    seen: int | None = Field(
+        None, description="the table's sequence number when it was decided; what was written since does not move"
+    )
 
 
 class RestoreBatch(Batch):
@@ -69,11 +75,12 @@ def tier(
     storage_class: str,
     at: datetime,
     reason: str = "",
+    seen: int | None = None,
 ) -> Moved:
     """Move partitions of a table to another tier, or make them fit for it.
 
     Raises :class:`Refused` while storage.yaml is a dry run or for a move that its rules do not allow, and
-    :class:`~resources.errors.NotMoved`.
+    :class:`~resources.errors.NotMoved`, also for a partition written since the sequence number ``seen``.
     """
     policy = applied(lakehouse)
     rules = rules_by_table(lineage, policy).get(table)
@@ -84,6 +91,9 @@ def tier(
             f"{table} may not be archived: something reads all of it, or storage.yaml or its contract says so"
         )
     prices = prices_of(lakehouse.settings, policy)
+    if action in TIER_OF and prices.of(storage_class).tier != TIER_OF[action]:
+        fitting = ", ".join(prices.in_tier(TIER_OF[action]))
+        raise Refused(f"{action} puts nothing into {storage_class}, only into {fitting}")
     return carry_out(
         lakehouse,
         begun(
@@ -95,6 +105,7 @@ def tier(
             offer=_offer(lakehouse, table, partitions, storage_class, prices, policy) if action == "archive" else "",
             sought_by=lineage.specs[table].sought_by,
             reason=reason,
+            seen=seen,
         ),
     )
 
@@ -115,7 +126,13 @@ def restore(
 
 
 def expire(
-    lakehouse: Lakehouse, lineage: Lineage, table: str, partitions: Sequence[Partition], at: datetime, reason: str = ""
+    lakehouse: Lakehouse,
+    lineage: Lineage,
+    table: str,
+    partitions: Sequence[Partition],
+    at: datetime,
+    reason: str = "",
+    seen: int | None = None,
 ) -> Moved:
     """Delete partitions whose retention has ended; their files go when no snapshot that is kept needs them.
 
@@ -130,11 +147,11 @@ def expire(
     early = [
         state.partition
         for state in found
-        if state.held.partition in partitions and (state.decision is None or state.decision.action != "expire")
+        if state.held.partition in partitions and state.decision is not None and state.decision.action != "expire"
     ]
     if early:
-        raise Refused(f"{table}: {', '.join(early)} is kept for {rules.retention_days} days, which are not over")
-    return carry_out(lakehouse, begun("expire", table, partitions, at, reason=reason))
+        raise Refused(f"{table}: {named_partitions(early)} is kept for {rules.retention_days} days, which are not over")
+    return carry_out(lakehouse, begun("expire", table, partitions, at, reason=reason, seen=seen))
 
 
 def applied(lakehouse: Lakehouse) -> StoragePolicy:
@@ -177,27 +194,49 @@ def _offer(
 def _carried_out(
     context: dg.OpExecutionContext, lakehouse: Lakehouse, batch: Batch, move: Callable[[Sequence[Partition]], Moved]
 ) -> None:
-    """Finish what an earlier run left, then ``move`` a batch. Raises ``dg.Failure`` with the reason of a refusal."""
+    """Finish what an earlier run left, then ``move`` a batch. Raises ``dg.Failure`` with the reason of a refusal.
+
+    A move of an earlier run that fails again holds up no batch: the run fails for it at its end.
+    """
+    try:
+        failed = _finished(context, lakehouse)
+        moved = move(_decoded(batch)) if batch.partitions else None
+    except (Busy, Refused, NotMoved, StoragePolicyError, PriceError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    if moved is not None:
+        context.add_output_metadata(
+            {
+                "table": moved.move.table,
+                "partitions": len(moved.move.partitions),
+                "files": moved.files,
+                "rows": moved.rows,
+                "bytes_before": moved.bytes_before,
+                "bytes_after": moved.bytes_after,
+                "waiting": moved.waiting,
+            }
+        )
+    if failed is not None:
+        raise dg.Failure(
+            f"a move of an earlier run cannot be finished: {failed}. It is tried again by every run; what to do stands "
+            "in docs/storage.md under `cdap storage give-up`.",
+            allow_retries=False,
+        ) from failed
+
+
+def _finished(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> Exception | None:
+    """Finish what an earlier run left; the first error of what cannot be finished. Raises :class:`Busy`."""
     try:
         for left in finish_pending(lakehouse):
-            state = "waits for S3" if left.waiting else "done"
-            context.log.info("%s of %s: %s", left.move.kind, left.move.table, state)
-        if not batch.partitions:
-            return
-        moved = move(_decoded(batch))
-    except (Refused, NotMoved, StoragePolicyError, PriceError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-    context.add_output_metadata(
-        {
-            "table": moved.move.table,
-            "partitions": len(moved.move.partitions),
-            "files": moved.files,
-            "rows": moved.rows,
-            "bytes_before": moved.bytes_before,
-            "bytes_after": moved.bytes_after,
-            "waiting": moved.waiting,
-        }
-    )
+            if left.given_up:
+                context.log.warning("%s is given up: %s", left.move.id, left.given_up)
+            else:
+                state = "waits for S3" if left.waiting else "done"
+                context.log.info("%s of %s: %s", left.move.kind, left.move.table, state)
+    except Busy:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever S3 or the catalog made of it; told when the batch is done
+        return error
+    return None
 
 
 def _decoded(batch: Batch) -> list[Partition]:
@@ -221,10 +260,9 @@ def move_tiers(
 
     def move(partitions: Sequence[Partition]) -> Moved:
         if config.action == "expire":
-            return expire(lakehouse, lineage, config.table, partitions, at, config.reason)
-        return tier(
-            lakehouse, lineage, config.table, partitions, config.action, config.storage_class, at, config.reason
-        )
+            return expire(lakehouse, lineage, config.table, partitions, at, config.reason, config.seen)
+        action, storage_class = config.action, config.storage_class
+        return tier(lakehouse, lineage, config.table, partitions, action, storage_class, at, config.reason, config.seen)
 
     _carried_out(context, lakehouse, config, move)
 
@@ -254,7 +292,8 @@ def compact(
     """Raises ``dg.Failure`` with the reason of a refusal."""
 
     def move(partitions: Sequence[Partition]) -> Moved:
-        return carry_out(lakehouse, begun("compact", config.table, partitions, clock()))
+        lineage = read_lineage(lakehouse.settings)
+        return tier(lakehouse, lineage, config.table, partitions, "compact", "", clock())
 
     _carried_out(context, lakehouse, config, move)
 
@@ -302,7 +341,12 @@ JOBS = (tier_partitions, restore_partitions, compact_table, expire_partitions)
 
 
 def run_config(
-    table: str = "", partitions: Sequence[str] = (), action: str = "", to_class: str = "", reason: str = ""
+    table: str = "",
+    partitions: Sequence[str] = (),
+    action: str = "",
+    to_class: str = "",
+    reason: str = "",
+    seen: int | None = None,
 ) -> dict[str, Any]:
     """The run configuration of ``tier_partitions`` for one batch; of none, to finish only what a run left."""
     config = {
@@ -311,21 +355,26 @@ def run_config(
         "action": action,
         "storage_class": to_class,
         "reason": reason,
+        "seen": seen,
     }
     return {"ops": {"move_tiers": {"config": config}}}
 
 
 def within_budget(rows: Sequence[Mapping[str, Any]], budget: Decimal, most: int) -> Iterator[list[Mapping[str, Any]]]:
-    """``rows`` in runs of at most ``most`` whose ``move_cost`` stays within a budget; a dearer one is left out."""
+    """``rows`` in runs of at most ``most`` whose ``move_cost`` stays within a budget; a dearer one is left out.
+
+    What is deleted costs no money that waiting would save, and no budget holds it up.
+    """
     part: list[Mapping[str, Any]] = []
     spent = Decimal(0)
     for row in rows:
-        if row["move_cost"] > budget:
+        cost = Decimal(0) if row["decision"] == "expire" else row["move_cost"]
+        if cost > budget:
             continue
-        if part and (len(part) == most or spent + row["move_cost"] > budget):
+        if part and (len(part) == most or spent + cost > budget):
             yield part
             part, spent = [], Decimal(0)
         part.append(row)
-        spent += row["move_cost"]
+        spent += cost
     if part:
         yield part

@@ -87,7 +87,7 @@ class StoragePolicy(BaseModel):
     margin: Decimal = Field(default=Decimal("0.001"), ge=0, description="the least saving a month worth a move")
     min_hot_days: Annotated[int, Field(ge=0)] = 90
     budget: Decimal = Field(default=Decimal(5), ge=0)
-    time_travel_days: Days = Field(default=30, description="older snapshots of tables go, unless something needs them")
+    time_travel_days: Days = Field(default=7, description="older snapshots of tables go, unless something needs them")
     restore: RestorePolicy = RestorePolicy()
     elsewhere: Elsewhere = Elsewhere()
     tables: Mapping[str, TablePolicy] = Field(default_factory=dict)
@@ -191,4 +191,5 @@ def _rules(name: str, lineage: Lineage, policy: StoragePolicy) -> Rules:
         retention_days=retention,
         margin=policy.margin,
         horizon_days=policy.horizon_days,
+        time_travel_days=policy.time_travel_days,
     )

@@ -41,7 +41,8 @@ class ClassPrices(BaseModel):
 
     A month of an object costs the price of ``max(size, minimum_object_bytes) + overhead_bytes``, and of
     ``hot_overhead_bytes`` at the price of the region's hot class. ``size_ratio`` is the size that an object is expected
-    to have here, relative to the hot class: below 1 where a move also compresses.
+    to have here, relative to the hot class: below 1 where a move also compresses. A class that is read in place takes
+    no object of less than its ``minimum_object_bytes``: those stay in the hot one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

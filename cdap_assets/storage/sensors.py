@@ -18,6 +18,7 @@ from cdap_assets.storage.tables import STORAGE_TIERS
 from resources.catalog import Partition
 from resources.clock import Clock
 from resources.lakehouse import Lakehouse
+from resources.lock import is_free
 from resources.settings import Settings
 from resources.tiers.classes import is_readable
 from resources.tiers.inventory import holdings
@@ -56,11 +57,21 @@ def tiering_sensor(settings: Settings, clock: Clock, status: dg.DefaultSensorSta
 def tick(lakehouse: Lakehouse, settings: Settings, at: datetime, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
     """One look at ``at`` (UTC): at most one run, or why there is none.
 
-    The cursor holds the instant of the decisions that were followed last and how many of their batches.
+    The cursor holds the instant of the decisions that were followed last, the budget that made batches of them, and
+    how many were started. Every run first finishes what an earlier one left.
     """
     left = [move for move in Journal(lakehouse.archive).pending() if move.kind != "restore"]
-    if left:
+    if left and not is_free(settings, "tiers"):
+        return dg.SkipReason(f"a run is moving partitions of {left[0].table}")
+    followed = _follow(lakehouse, settings, at, cursor)
+    if left and isinstance(followed, dg.SkipReason):  # else the next batch's run finishes it first
         return _run(run_config(), f"finish {left[0].id} {at:%Y-%m-%dT%H}", cursor)
+    return followed
+
+
+def _follow(
+    lakehouse: Lakehouse, settings: Settings, at: datetime, cursor: str | None
+) -> dg.SensorResult | dg.SkipReason:
     decided = decisions(lakehouse)
     as_of = max((row["as_of"] for row in decided), default=None)
     if as_of is None or at - as_of > OUTDATED:
@@ -69,16 +80,16 @@ def tick(lakehouse: Lakehouse, settings: Settings, at: datetime, cursor: str | N
             f"the last look at storage {last}: nothing moves by old decisions; `cdap storage review` looks anew"
         )
     policy = read_storage_policy(settings.home)
-    followed = _followed(cursor, as_of)
+    told = {"as_of": as_of.isoformat(), "budget": str(policy.budget)}
+    known = json.loads(cursor) if cursor else {}
+    followed = int(known["followed"]) if told.items() <= known.items() else 0
     batches = batched([row for row in decided if row["decision"] != STAY], policy)
     if not policy.apply:
         return dg.SkipReason(dry_run(decided))
     if followed >= len(batches):
-        return dg.SkipReason(why_nothing(decided, followed, as_of))
+        return dg.SkipReason(why_nothing(decided, followed, as_of, policy))
     config = batches[followed]
-    return _run(
-        config, _hash(config, as_of.isoformat()), json.dumps({"as_of": as_of.isoformat(), "followed": followed + 1})
-    )
+    return _run(config, _hash(config, as_of.isoformat()), json.dumps({**told, "followed": followed + 1}))
 
 
 def decisions(lakehouse: Lakehouse) -> list[dict[str, Any]]:
@@ -104,7 +115,8 @@ def batched(rows: Sequence[Mapping[str, Any]], policy: StoragePolicy) -> list[di
         for part in within_budget(group, policy.budget, MOST):
             more = f"; and {len(part) - 1} more alike" if len(part) > 1 else ""
             values = [row["partition_values"] for row in part]
-            batches.append(run_config(table, values, action, storage_class, f"{part[0]['reason']}{more}"))
+            seen = min(row["seen"] for row in part)
+            batches.append(run_config(table, values, action, storage_class, f"{part[0]['reason']}{more}", seen))
     return batches
 
 
@@ -121,11 +133,15 @@ def dry_run(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def why_nothing(rows: Sequence[Mapping[str, Any]], followed: int, as_of: datetime) -> str:
+def why_nothing(rows: Sequence[Mapping[str, Any]], followed: int, as_of: datetime, policy: StoragePolicy) -> str:
     """Why no partition moves now."""
+    dear = [row for row in rows if row["decision"] not in (*STAYING, "expire") and row["move_cost"] > policy.budget]
+    held_up = (
+        f"; {len(dear)} cost more to move than the budget of {policy.budget} {dear[0]['currency']}" if dear else ""
+    )
     if followed:
-        return f"all {followed} batches decided on {as_of:%Y-%m-%d %H:%M} were started"
-    return f"nothing moves: {_grouped(rows)}"
+        return f"all {followed} batches decided on {as_of:%Y-%m-%d %H:%M} were started{held_up}"
+    return f"nothing moves: {_grouped(rows)}{held_up}"
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -133,11 +149,6 @@ def _grouped(rows: Sequence[Mapping[str, Any]]) -> str:
     reasons = Counter(re.split(": " if ": " in row["reason"] else ", ", row["reason"])[-1] for row in rows)
     told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(4))
     return f"{len(rows)} partitions ({told})" if rows else "there is no partition yet"
-
-
-def _followed(cursor: str | None, as_of: datetime) -> int:
-    known = json.loads(cursor) if cursor else {}
-    return int(known["followed"]) if known.get("as_of") == as_of.isoformat() else 0
 
 
 def _hash(config: Mapping[str, Any], of: str = "") -> str:
@@ -169,6 +180,8 @@ def wait(lakehouse: Lakehouse, settings: Settings, at: datetime) -> dg.SensorRes
     """One look at ``at`` (UTC) at restores under way and restored partitions that are due."""
     waiting = [move for move in Journal(lakehouse.archive).pending() if move.kind == "restore"]
     ready = [move for move in waiting if _ready(lakehouse, move)]
+    if ready and not is_free(settings, "tiers"):
+        return dg.SkipReason(f"a run is moving partitions of {ready[0].table}")
     if ready:
         return _run(run_config(), f"ready {ready[0].id} {at:%Y-%m-%dT%H}", None)
     applied = read_storage_policy(settings.home).apply

@@ -60,6 +60,7 @@ STORAGE_TIERS = TableSpec(
         Column("saving", COST, "a month, after the move", nullable=False, unit="currency"),
         Column("reason", "string", "why, in one sentence", nullable=False),
         Column("currency", "string", "of all money in the row (ISO 4217)", nullable=False),
+        Column("seen", "int64", "Iceberg sequence number of the table that was looked at", nullable=False),
     ),
     key=("table_name", "partition"),
     invariants=(Invariant("move_cost", "a move is not paid for", lambda rows: rows.move_cost < 0),),

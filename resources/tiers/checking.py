@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from resources.catalog import planned_files
+from resources.catalog import Partition, planned_files
 from resources.tiers.classes import COLD, digest, is_readable
-from resources.tiers.manifest import read_manifest
+from resources.tiers.manifest import files_of, read_manifest
 from resources.tiers.placement import placed_now
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ def archive_faults(lakehouse: Lakehouse, sampled: int, seed: str) -> Iterator[Fa
     files = []
     for name in lakehouse.names():
         table = lakehouse.load(name)
-        placed = placed_now(table).values() if table else ()
-        for move in sorted({one.move for one in placed if one.tier in ("archived", "restored")}):
+        archived: dict[str, list[Partition]] = defaultdict(list)
+        for one in placed_now(table).values() if table else ():
+            if one.tier in ("archived", "restored"):
+                archived[one.move].append(one.partition)
+        for move, partitions in sorted(archived.items()):
             try:
-                files += [(name, file) for file in read_manifest(lakehouse.archive, name, move).files]
+                manifest = read_manifest(lakehouse.archive, name, move)
             except FileNotFoundError:
                 yield Fault(name, move, "has no manifest, so its partitions cannot be restored")
+                continue
+            files += [(name, file) for partition in partitions for file in files_of(manifest, partition)]
     stored = {found.key: found for found in lakehouse.archive.list("data/")}
     whole = []
     for name, file in files:

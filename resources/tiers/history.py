@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from resources.catalog import MAINTENANCE, Partition
+from resources.catalog import MAINTENANCE, STANDS_FOR, Partition, stood_for
+from resources.commit import PUBLISHED, RECORDED, newest_publish, published_ms
 from resources.tiers.placement import partition_text
 
 if TYPE_CHECKING:
@@ -35,12 +36,27 @@ def told(move: Move, table: Table, figures: Mapping[Partition, tuple[int, int, i
     """What the snapshot of a move says of it; ``figures`` are files, bytes and rows of each partition after it."""
     columns = [field.name for field in table.spec().fields]
     return {
+        **_in_place_of(table),
         MAINTENANCE: move.kind,
         "cdap.move": move.id,
         "cdap.at": move.at.isoformat(),
         "cdap.partitions": json.dumps([partition_text(columns, one) for one in figures]),
         "cdap.bytes": str(sum(size for _files, size, _rows in figures.values())),
         "cdap.reason": move.reason,
+    }
+
+
+def _in_place_of(table: Table) -> dict[str, str]:
+    """What the newest publish recorded, told again: a rebuild asks the move, and the publish need not be kept."""
+    publish, current = newest_publish(table), table.current_snapshot()
+    if publish is None or publish.summary is None or current is None:
+        return {}
+    before = publish.summary.additional_properties
+    stood = stood_for(current) if current.summary and MAINTENANCE in current.summary.additional_properties else []
+    return {
+        **{key: before[key] for key in RECORDED if key in before},
+        PUBLISHED: str(published_ms(publish)),
+        STANDS_FOR: json.dumps([current.snapshot_id, *stood]),
     }
 
 

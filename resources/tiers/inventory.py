@@ -27,8 +27,9 @@ PROPERTY = "cdap.written"
 class Held:
     """A partition: the sizes of its files in bytes, its rows, when rows last came, and where it is when not hot.
 
-    ``written`` is ``None`` when neither a snapshot nor the table's property tells. Sizes of an archived or expired
-    partition are those it had, and of rows that came after; instants are naive UTC.
+    ``written`` is ``None`` when neither a snapshot nor the table's property tells. Sizes of an archived partition are
+    those it had and of rows that came after; an expired one that got rows is hot with these alone. Instants are naive
+    UTC; ``seen`` is the sequence number of the table that this was told of.
     """
 
     table: str
@@ -38,6 +39,7 @@ class Held:
     rows: int
     written: datetime | None
     placed: Placement | None
+    seen: int = 0
 
 
 def holdings(lakehouse: Lakehouse, name: str) -> Iterator[Held]:
@@ -52,18 +54,44 @@ def holdings(lakehouse: Lakehouse, name: str) -> Iterator[Held]:
         sizes, rows, came = live.get(partition, ([], 0, None))
         written = _newest(came, before.get(partition))
         one = placed.get(partition)
+        if one is not None and one.tier == "expired" and partition in live:
+            one = None  # rows that came late are rows as any: their time is over as well, and they go in their turn
         if one is not None and one.tier in ("archived", "expired"):
             sizes, rows = [*sizes, *_evenly(one)], rows + one.rows
-        yield Held(name, columns, partition, tuple(sizes), rows, written, one)
+        at = written.at if written else None
+        yield Held(name, columns, partition, tuple(sizes), rows, at, one, sequence_of(table))
 
 
-def _live(table: Table) -> dict[Partition, tuple[list[int], int, datetime | None]]:
+def sequence_of(table: Table) -> int:
+    """The sequence number of a table's current snapshot; 0 before the first."""
     snapshot = table.current_snapshot()
-    found: dict[Partition, tuple[list[int], int, datetime | None]] = {}
+    return (snapshot.sequence_number if snapshot else None) or 0
+
+
+def written_since(table: Table, seen: int) -> set[Partition]:
+    """The partitions that hold rows which came after a sequence number; a move brings none."""
+    before = _written_before(table)
+    newest = {one: _newest(came, before.get(one)) for one, (_sizes, _rows, came) in _live(table).items()}
+    return {one for one, came in newest.items() if came is not None and came.sequence > seen}
+
+
+@dataclass(frozen=True, order=True)
+class _Came:
+    """When rows came: the sequence number of the snapshot that brought them, and its instant (naive UTC)."""
+
+    sequence: int
+    at: datetime
+
+
+def _live(table: Table) -> dict[Partition, tuple[list[int], int, _Came | None]]:
+    snapshot = table.current_snapshot()
+    found: dict[Partition, tuple[list[int], int, _Came | None]] = {}
     if snapshot is None:
         return found
     came = {
-        one.snapshot_id: datetime.fromtimestamp(one.timestamp_ms / 1000, UTC).replace(tzinfo=None)
+        one.snapshot_id: _Came(
+            one.sequence_number or 0, datetime.fromtimestamp(one.timestamp_ms / 1000, UTC).replace(tzinfo=None)
+        )
         for one in table.metadata.snapshots
         if one.summary is None or MAINTENANCE not in one.summary.additional_properties
     }
@@ -81,25 +109,25 @@ def _live(table: Table) -> dict[Partition, tuple[list[int], int, datetime | None
 def with_written(table: Table, partitions: Iterable[Partition] | None = None) -> Mapping[str, str]:
     """The properties that go on telling when rows last came into ``partitions``, ``None``: into all that there are."""
     live, before = _live(table), _written_before(table)
-    known = {partition: written for partition, (_sizes, _rows, written) in live.items()}
+    known = {partition: came for partition, (_sizes, _rows, came) in live.items()}
     # of a partition that is nowhere any more nothing needs to be known
     there = {*known, *placed_now(table)}
-    told = {one: at for one, at in before.items() if one in there}
+    told = {one: came for one, came in before.items() if one in there}
     for one in known if partitions is None else partitions:
         if (newest := _newest(known.get(one), before.get(one))) is not None:
             told[one] = newest
     if told == before:
         return {}
-    return {PROPERTY: json.dumps([[encoded(one), at.isoformat()] for one, at in told.items()])}
+    return {PROPERTY: json.dumps([[encoded(one), came.sequence, came.at.isoformat()] for one, came in told.items()])}
 
 
-def _written_before(table: Table) -> dict[Partition, datetime]:
-    told = table.metadata.properties.get(PROPERTY, "[]")
-    return {decoded(values): datetime.fromisoformat(at) for values, at in json.loads(told)}
+def _written_before(table: Table) -> dict[Partition, _Came]:
+    told = json.loads(table.metadata.properties.get(PROPERTY, "[]"))
+    return {decoded(values): _Came(sequence, datetime.fromisoformat(at)) for values, sequence, at in told}
 
 
-def _newest(*instants: datetime | None) -> datetime | None:
-    return max((at for at in instants if at is not None), default=None)
+def _newest(*found: _Came | None) -> _Came | None:
+    return max((came for came in found if came is not None), default=None)
 
 
 def _evenly(one: Placement) -> list[int]:

@@ -22,7 +22,8 @@ class Move:
 
     ``offer`` says in words what bringing an archived partition back takes; ``speed`` is how fast a restore is
     asked for, ``due`` the day on which a restored partition goes back, ``sought_by`` the column whose values an
-    archive keeps readable, and ``reason`` why it was decided or who asked.
+    archive keeps readable, and ``reason`` why it was decided or who asked. ``seen`` is the table's sequence number
+    when it was decided: rows that came later are not what was decided on.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Move:
     due: date | None = None
     sought_by: str = ""
     reason: str = ""
+    seen: int | None = None
 
 
 class Journal:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from resources.catalog import Partition
 from resources.engines.duckdb import DuckDBEngine
 from resources.errors import LakehouseError
+from resources.tiers.manifest import partition_folder
+from resources.tiers.placement import Placement, partition_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,7 @@ LEVEL = 19  # of zstd
 
 
 def keys_prefix(table: str, move: str) -> str:
-    """Where the keys of a move lie in the archive."""
+    """Where the keys of a move lie in the archive, a folder for each partition."""
     return f"keys/{table}/{move}/"
 
 
@@ -34,29 +36,38 @@ def write_keys(lakehouse: Lakehouse, table: Table, held: Mapping[Partition, Sequ
     columns = ", ".join(f'"{name}"' for name in [*(field.name for field in table.spec().fields), move.sought_by])
     engine = DuckDBEngine(lakehouse.settings)
     try:
-        rows = engine.parquet([file.file_path for files in held.values() for file in files])
-        keys = rows.project(columns).distinct().order(columns)
-        engine.write_large(keys, lakehouse.archive.location(prefix.rstrip("/")), LARGEST, LEVEL)
+        for partition, files in held.items():
+            keys = engine.parquet([file.file_path for file in files]).project(columns).distinct().order(columns)
+            place = lakehouse.archive.location(f"{prefix}{partition_folder(partition)}")
+            engine.write_large(keys, place, LARGEST, LEVEL)
     finally:
         engine.close()
 
 
-def partitions_with(lakehouse: Lakehouse, spec: TableSpec, moves: Sequence[str], keys: pa.Array) -> set[Partition]:
-    """The partitions among those that ``moves`` archived that hold one of ``keys``.
+def partitions_with(
+    lakehouse: Lakehouse, spec: TableSpec, archived: Mapping[Partition, Placement], keys: pa.Array
+) -> set[Partition]:
+    """The partitions among the ``archived`` that hold one of ``keys``.
 
-    Raises :class:`LakehouseError` for a move that kept no keys: what it archived may hold any.
+    Raises :class:`LakehouseError` for a partition of which no keys were kept: it may hold any.
     """
     import pyarrow as pa
 
+    kept: dict[str, list[str]] = {}
+    for move in sorted({one.move for one in archived.values()}):
+        for found in lakehouse.archive.list(keys_prefix(spec.name, move)):
+            kept.setdefault(found.key.rsplit("/", 1)[0], []).append(lakehouse.archive.location(found.key))
     files = []
-    for move in moves:
-        kept = [lakehouse.archive.location(found.key) for found in lakehouse.archive.list(keys_prefix(spec.name, move))]
-        if not kept:
+    for partition, one in archived.items():
+        own = kept.get(f"{keys_prefix(spec.name, one.move)}{partition_folder(partition)}")
+        if own is None:
+            text = partition_text(spec.partition_by, partition)
             raise LakehouseError(
-                f"table {spec.name}: the archive {move} has no list of its values of {spec.sought_by}, so nobody knows "
-                "what it holds. Restore its partitions, and run again."
+                f"table {spec.name}: the archive of {text} has no list of its values of {spec.sought_by}, so nobody "
+                f"knows what it holds. Restore it with `cdap storage restore {spec.name} --partition {text}`, and run "
+                "again."
             )
-        files += kept
+        files += own
     engine = DuckDBEngine(lakehouse.settings)
     try:
         engine.backend.con.register("wanted", pa.table({"wanted": keys}))

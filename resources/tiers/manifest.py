@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.catalog import Partition, partition_of
 from resources.object_store import ObjectStore, read_bytes
+from resources.tiers.placement import encoded
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -58,9 +60,14 @@ def manifest_key(table: str, move: str) -> str:
     return f"manifests/{table}/{move}.json"
 
 
-def data_prefix(table: str, move: str) -> str:
-    """Where the files of a move lie in the archive."""
-    return f"data/{table}/{move}/"
+def partition_folder(partition: Partition) -> str:
+    """The folder of a partition within its move: what is let go of one partition leaves those of the others."""
+    return hashlib.sha256(json.dumps(encoded(partition)).encode()).hexdigest()[:16]
+
+
+def data_prefix(table: str, move: str, partition: Partition) -> str:
+    """Where the files of a partition that a move archived lie in the archive."""
+    return f"data/{table}/{move}/{partition_folder(partition)}/"
 
 
 def read_manifest(archive: ObjectStore, table: str, move: str) -> ArchiveManifest:
@@ -117,6 +124,12 @@ def by_partition(table: Table, files: Sequence[DataFile]) -> dict[Partition, lis
     for file in files:
         found.setdefault(partition_of(table, file.partition), []).append(file)
     return found
+
+
+def files_of(manifest: ArchiveManifest, partition: Partition) -> list[ArchivedFile]:
+    """The files of one partition among those of a manifest."""
+    prefix = data_prefix(manifest.table, manifest.move, partition)
+    return [file for file in manifest.files if file.key.startswith(prefix)]
 
 
 def _plain(value: Any) -> Any:

@@ -7,18 +7,18 @@ expiry and the sweep delete it later, as they do with all that no snapshot needs
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from resources.catalog import Partition, planned_files
 from resources.commit import overwritten
-from resources.errors import NotMoved
+from resources.errors import ArchiveDamaged, NotMoved
 from resources.lock import Busy, confirm, exclusive
-from resources.tiers.classes import SMALLEST_IN_IA, STANDARD, ask_back, copy, digest, is_readable, set_class
+from resources.tiers.classes import COLD, SMALLEST_IN_IA, STANDARD, ask_back, copy, digest, is_readable, set_class
 from resources.tiers.history import told
-from resources.tiers.inventory import with_written
+from resources.tiers.inventory import sequence_of, with_written, written_since
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.keys import write_keys
 from resources.tiers.manifest import (
@@ -28,11 +28,13 @@ from resources.tiers.manifest import (
     data_file,
     data_prefix,
     facts_of,
+    files_of,
     read_manifest,
 )
 from resources.tiers.placement import (
     Placement,
     Tier,
+    named_partitions,
     partition_text,
     placed_now,
     placements,
@@ -50,14 +52,18 @@ if TYPE_CHECKING:
 WAIT = 600  # seconds for another process that moves
 TRIES = 20
 WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter
+RETURNING: tuple[Kind, ...] = ("restore", "return")  # what was archived comes and goes as it is
 DEEP_ARCHIVE, EXPEDITED = "DEEP_ARCHIVE", "Expedited"
 NO_EXPEDITED = "is in Deep Archive, which has no Expedited (ask for Standard or Bulk)"
-KEPT_READABLE_DAYS = 3  # of a cold object that was asked back: the copy into the table takes minutes
+KEPT_READABLE_DAYS = 7  # of a cold object that was asked back: for who looks once a week whether it has come
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What a move did: partitions, files, rows, bytes before and after; ``waiting`` while S3 fetches cold files."""
+    """What a move did: partitions, files, rows, bytes before and after; ``waiting`` while S3 fetches cold files.
+
+    ``given_up`` says why nothing of it was done and nothing will be.
+    """
 
     move: Move
     files: int = 0
@@ -65,6 +71,7 @@ class Moved:
     bytes_before: int = 0
     bytes_after: int = 0
     waiting: bool = False
+    given_up: str = ""
 
 
 def begun(
@@ -79,20 +86,23 @@ def begun(
     due: date | None = None,
     sought_by: str = "",
     reason: str = "",
+    seen: int | None = None,
 ) -> Move:
-    """A move to carry out, under a name of its own."""
+    """A move to carry out, under a name of its own; ``seen`` is ``None`` for what is decided as it is begun."""
     name = f"{at:%Y%m%dT%H%M%S}-{kind}-{table}-{uuid.uuid4().hex[:8]}"
-    return Move(name, kind, table, tuple(partitions), at, storage_class, offer, speed, due, sought_by, reason)
+    return Move(name, kind, table, tuple(partitions), at, storage_class, offer, speed, due, sought_by, reason, seen)
 
 
 def carry_out(lakehouse: Lakehouse, move: Move) -> Moved:
     """Write a move down, do it, and strike it. Killed at any point, :func:`finish_pending` goes on with it.
 
     A restore of cold files asks S3 for them and stays in the journal, ``waiting``, until they are there.
-    Raises :class:`NotMoved` for a partition that is not where the move would take it from or that was written
-    meanwhile, with the table as it was, and :class:`~resources.lock.Busy` while another process moves.
+    Raises :class:`NotMoved` for a partition that is not where the move would take it from or that was written since
+    the move was decided, with the table as it was, and :class:`~resources.lock.Busy` while another process moves.
     """
     with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
+        if move.seen is None:
+            move = replace(move, seen=sequence_of(_table(lakehouse, move)))
         Journal(lakehouse.archive).begin(move)
         return _done(lakehouse, move)
 
@@ -100,16 +110,17 @@ def carry_out(lakehouse: Lakehouse, move: Move) -> Moved:
 def finish_pending(lakehouse: Lakehouse) -> Iterator[Moved]:
     """Finish the moves that a crash, an error or a wait for S3 left; one that can no longer be done is given up.
 
-    A move that fails stays in the journal and keeps no other from being finished; the first failure is raised
-    at the end. Raises :class:`~resources.lock.Busy` while another process moves.
+    So is an expiry that was not committed: whether its partitions are to be deleted is decided anew. A move that
+    fails stays in the journal and keeps no other from being finished; the first failure is raised at the end.
+    Raises :class:`~resources.lock.Busy` while another process moves.
     """
     failed: list[Exception] = []
     with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
         for move in Journal(lakehouse.archive).pending():
             try:
-                done = _done(lakehouse, move)
-            except NotMoved:
-                done = Moved(move)  # its partitions were written since it began: they are whole and hot
+                done = _finished(lakehouse, move)
+            except NotMoved as error:
+                done = Moved(move, given_up=str(error))
             except Busy:
                 raise  # the lock is another's now
             except Exception as error:  # noqa: BLE001  raised below, whatever S3 or the catalog made it of
@@ -118,6 +129,34 @@ def finish_pending(lakehouse: Lakehouse) -> Iterator[Moved]:
             yield done
     if failed:
         raise failed[0]
+
+
+def give_up(lakehouse: Lakehouse, name: str) -> Move:
+    """Strike a move that fails time after time from the journal: its table is as the last commit left it.
+
+    Files that it copied go with the sweep. Raises :class:`NotMoved` when no such move is in the journal, and
+    :class:`~resources.lock.Busy` while another process moves.
+    """
+    with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
+        journal = Journal(lakehouse.archive)
+        pending = {move.id: move for move in journal.pending()}
+        if name not in pending:
+            raise NotMoved(f"no move {name} waits to be finished; there are {', '.join(pending) or 'none'}")
+        journal.finish(pending[name])
+        return pending[name]
+
+
+def _finished(lakehouse: Lakehouse, move: Move) -> Moved:
+    table = _table(lakehouse, move)
+    if not _made(table, move):
+        if move.kind == "expire":
+            Journal(lakehouse.archive).finish(move)
+            return Moved(move, given_up="a deletion that was not committed is decided anew")
+        if move.kind == "restore":
+            # a month that was written anew while S3 fetched it is whole: the others go on
+            left = set(move.partitions) - set(_others(move, placed_now(table), "archived"))
+            move = replace(move, partitions=tuple(one for one in move.partitions if one in left) or move.partitions)
+    return _done(lakehouse, move)
 
 
 def _done(lakehouse: Lakehouse, move: Move) -> Moved:
@@ -133,8 +172,11 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
     journal = Journal(lakehouse.archive)
     try:
         table = _table(lakehouse, move)
+        made = _made(table, move)
+        if not made and move.kind not in RETURNING and move.seen is not None:
+            _refuse(table, move, written_since(table, move.seen) & {*move.partitions}, "was written meanwhile")
         # of an archive there is more to do after its commit
-        done = Moved(move) if move.kind != "archive" and _made(table, move) else work(lakehouse, table, move)
+        done = Moved(move) if made and move.kind != "archive" else work(lakehouse, table, move)
     except NotMoved:
         journal.finish(move)
         raise
@@ -146,11 +188,11 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
 def _archive(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     if not _made(table, move):
         held = _held(table, move)
-        manifest = _copied(lakehouse, move, [file for files in held.values() for file in files])
+        manifest = _copied(lakehouse, move, held)
         manifest.write(lakehouse.archive)
         if move.sought_by:
             write_keys(lakehouse, table, held, move)
-        _commit(lakehouse, move, held, [], "archived")
+        _commit(lakehouse, move, held, _files(held), [], "archived")
     manifest = read_manifest(lakehouse.archive, move.table, move.id)
     for file in manifest.files:
         set_class(lakehouse.archive, file.key, move.storage_class, "archived")
@@ -158,15 +200,18 @@ def _archive(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     return Moved(move, len(manifest.files), sum(file.rows for file in manifest.files), size, size)
 
 
-def _copied(lakehouse: Lakehouse, move: Move, files: Sequence[DataFile]) -> ArchiveManifest:
+def _copied(lakehouse: Lakehouse, move: Move, held: Mapping[Partition, Sequence[DataFile]]) -> ArchiveManifest:
     """The files in the archive, each read back and found to be the original."""
     archived = []
-    for number, file in enumerate(files):
-        origin, key = lakehouse.store.key(file.file_path), f"{data_prefix(move.table, move.id)}{number:05d}.parquet"
+    placed = [(one, number, file) for one, files in held.items() for number, file in enumerate(files)]
+    for partition, number, file in placed:
+        origin = lakehouse.store.key(file.file_path)
+        key = f"{data_prefix(move.table, move.id, partition)}{number:05d}.parquet"
         expected = digest(lakehouse.store, origin)
         if not lakehouse.archive.exists(key) or digest(lakehouse.archive, key) != expected:
             copy(lakehouse.store, origin, lakehouse.archive, key)
-            _verify(digest(lakehouse.archive, key), expected, lakehouse.archive.location(key))
+            if digest(lakehouse.archive, key) != expected:
+                raise NotMoved(f"{lakehouse.archive.location(key)} is not the file that was copied; nothing was moved")
         archived.append(
             ArchivedFile(file.file_path, key, file.file_size_in_bytes, file.record_count, expected, facts_of(file))
         )
@@ -175,10 +220,11 @@ def _copied(lakehouse: Lakehouse, move: Move, files: Sequence[DataFile]) -> Arch
 
 def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     placed = placed_now(table)
-    _require(table, move, all(_is(placed, one, "archived") for one in move.partitions), "is not archived")
+    _refuse(table, move, _others(move, placed, "archived"), "is not archived")
     sources = {one: placed[one] for one in move.partitions}
-    deep = any(one.storage_class == DEEP_ARCHIVE for one in sources.values())
-    _require(table, move, not (deep and move.speed == EXPEDITED), NO_EXPEDITED)
+    if move.speed == EXPEDITED:
+        deep = [one for one, source in sources.items() if source.storage_class == DEEP_ARCHIVE]
+        _refuse(table, move, deep, NO_EXPEDITED)
     files = archived_files(lakehouse, table, sources)
     for _partition, file in files:
         ask_back(lakehouse.archive, file.key, KEPT_READABLE_DAYS, move.speed)
@@ -189,9 +235,13 @@ def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
         key = f"{lakehouse.store.key(table.location())}/data/restored-{move.id}/{number:05d}.parquet"
         if not lakehouse.store.exists(key) or digest(lakehouse.store, key) != file.sha256:
             copy(lakehouse.archive, file.key, lakehouse.store, key)
-            _verify(digest(lakehouse.store, key), file.sha256, lakehouse.store.location(key))
+            if digest(lakehouse.store, key) != file.sha256:
+                raise ArchiveDamaged(
+                    f"table {move.table}: {lakehouse.archive.location(file.key)} is not the file that was archived. "
+                    f"Put the right version of it back, or strike the restore: `cdap storage give-up {move.id}`"
+                )
         back.append(data_file(file, lakehouse.store.location(key)))
-    _commit(lakehouse, move, {one: [] for one in move.partitions}, back, "restored", sources=sources)
+    _commit(lakehouse, move, {one: [] for one in move.partitions}, [], back, "restored", sources=sources)
     size = sum(file.bytes for _partition, file in files)
     return Moved(move, len(files), sum(file.rows for _partition, file in files), size, size)
 
@@ -199,11 +249,12 @@ def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
 def _return(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Take restored partitions out again: their archived files are where they were."""
     placed = placed_now(table)
-    _require(table, move, all(_is(placed, one, "restored") for one in move.partitions), "is not restored")
+    _refuse(table, move, _others(move, placed, "restored"), "is not restored")
     held, sources = _held(table, move), {one: placed[one] for one in move.partitions}
-    rows = sum(file.record_count for files in held.values() for file in files)
-    _require(table, move, rows == sum(placed[one].rows for one in move.partitions), "has got rows since")
-    _commit(lakehouse, move, held, [], "archived", sources=sources)
+    counted = {one: sum(file.record_count for file in files) for one, files in held.items()}
+    _refuse(table, move, [one for one in held if counted[one] != placed[one].rows], "has got rows since")
+    rows = sum(counted.values())
+    _commit(lakehouse, move, held, _files(held), [], "archived", sources=sources)
     size = sum(file.file_size_in_bytes for files in held.values() for file in files)
     return Moved(move, sum(map(len, held.values())), rows, size, size)
 
@@ -211,28 +262,30 @@ def _return(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
 def _cool(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """In S3 the objects change their class where they are; in a folder the files are written anew, smaller."""
     held = _held(table, move)
-    files = [file for one in held.values() for file in one]
+    files = _files(held)
     size = sum(file.file_size_in_bytes for file in files)
     rows = sum(file.record_count for file in files)
+    if move.storage_class in COLD:
+        raise NotMoved(f"table {move.table}: {move.storage_class} cannot be read in place; nothing was moved")
     if not lakehouse.settings.warehouse:
         new = _rewritten(lakehouse, table, move, held, heavy=True)
-        _commit(lakehouse, move, held, new, "cool")
+        _commit(lakehouse, move, held, files, new, "cool")
         return Moved(move, len(files), rows, size, sum(file.file_size_in_bytes for file in new))
     for file in files:
         if file.file_size_in_bytes >= SMALLEST_IN_IA:
             set_class(lakehouse.store, lakehouse.store.key(file.file_path), move.storage_class, "cool")
-    _commit(lakehouse, move, {one: [] for one in held}, [], "cool")
+    _commit(lakehouse, move, held, [], [], "cool")
     return Moved(move, len(files), rows, size, size)
 
 
 def _warm(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """In S3 the objects become standard again; in a folder they are as good as they were."""
     held = _held(table, move)
-    files = [file for one in held.values() for file in one]
+    files = _files(held)
     if lakehouse.settings.warehouse:
         for file in files:
             set_class(lakehouse.store, lakehouse.store.key(file.file_path), STANDARD, "hot")
-    _commit(lakehouse, move, {one: [] for one in held}, [], None)
+    _commit(lakehouse, move, held, [], [], None)
     size = sum(file.file_size_in_bytes for file in files)
     return Moved(move, len(files), sum(file.record_count for file in files), size, size)
 
@@ -240,11 +293,11 @@ def _warm(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
 def _compact(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Many small files become few large ones; a partition that is one file already is left."""
     held = {one: files for one, files in _held(table, move).items() if len(files) > 1}
-    files = [file for one in held.values() for file in one]
+    files = _files(held)
     if not files:
         return Moved(move)
     new = _rewritten(lakehouse, table, move, held, heavy=False)
-    _commit(lakehouse, replace(move, partitions=tuple(held)), held, new, None)
+    _commit(lakehouse, replace(move, partitions=tuple(held)), held, files, new, None)
     return Moved(
         move,
         len(files),
@@ -259,10 +312,12 @@ def _rewritten(
 ) -> list[DataFile]:
     folder = f"{lakehouse.store.key(table.location())}/data/move-{move.id}"
     lakehouse.store.delete([found.key for found in lakehouse.store.list(f"{folder}/")])  # what a dead try left
+    # of its own for each try: one that lost its lock and writes on must not write over what the next has committed
+    own = f"{folder}/{uuid.uuid4().hex[:8]}"
     return [
         made
         for number, files in enumerate(held.values())
-        for made in rewritten(lakehouse, table, files, f"{folder}/{number:05d}", heavy=heavy)
+        for made in rewritten(lakehouse, table, files, f"{own}-{number:05d}", heavy=heavy)
     ]
 
 
@@ -270,32 +325,37 @@ def _expire(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Take partitions out for good; archived files go with the next sweep of the archive."""
     placed = placed_now(table)
     live = by_partition(table, _live(table))
-    gone = [one for one in move.partitions if one in live or _is(placed, one, "archived")]
-    _require(table, move, len(gone) == len(move.partitions), "is not there")
+    absent = [one for one in move.partitions if one not in live and not _is(placed, one, "archived")]
+    _refuse(table, move, absent, "is not there")
     held = {one: live.get(one, []) for one in move.partitions}
-    _commit(lakehouse, move, held, [], "expired")
-    lost = [placed_now(_table(lakehouse, move))[one] for one in move.partitions]
-    return Moved(move, sum(one.files for one in lost), sum(one.rows for one in lost), sum(one.bytes for one in lost))
+    sources = {one: placed[one] for one in move.partitions if one in placed}
+    lost = _figures(table, move, held, []).values()
+    _commit(lakehouse, move, held, _files(held), [], "expired", sources=sources)
+    files, size, rows = (sum(figures) for figures in zip(*lost, strict=True))
+    return Moved(move, files, rows, size)
 
 
 def _commit(
     lakehouse: Lakehouse,
     move: Move,
     held: Mapping[Partition, Sequence[DataFile]],
+    taken: Sequence[DataFile],
     new: Sequence[DataFile],
     tier: Tier | None,
     sources: Mapping[Partition, Placement] | None = None,
 ) -> None:
-    """Take ``held`` out of the table and put ``new`` in, in one snapshot that says which tier the partitions have.
+    """Take ``taken`` out of the table and put ``new`` in, in one snapshot that says which tier the partitions have.
 
-    ``sources`` are the placements whose archived files a partition goes on having.
+    ``held`` are the files of each partition as they were listed; of a restore there are none that matter, for rows
+    that came after an archive stay. ``sources`` are the placements that the move goes on from, whose archived files a
+    partition goes on having if it is not deleted.
     Raises :class:`NotMoved` when a partition was written since its files were listed.
     """
     from pyiceberg.exceptions import ValidationException
     from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-    taken = [file for files in held.values() for file in files]
-    figures = _figures(lakehouse, move, held, new)
+    kept = (sources or {}) if tier != "expired" else {}
+    figures = _figures(_table(lakehouse, move), move, held, new)
 
     @retry(
         retry=retry_if_exception_type(ValidationException),
@@ -309,19 +369,22 @@ def _commit(
             return  # its answer was lost: what it put in must not be put in twice
         live = by_partition(table, _live(table))
         placed = placed_now(table)
-        unchanged = all({*live.get(one, [])} == {*files} for one, files in held.items() if files)
-        unchanged &= all(placed.get(one) == source for one, source in (sources or {}).items())
-        _require(table, move, unchanged, "was written meanwhile")
+        written = [one for one, source in (sources or {}).items() if placed.get(one) != source]
+        if move.kind != "restore":
+            written += [one for one, files in held.items() if {*live.get(one, [])} != {*files}]
+        _refuse(table, move, written, "was written meanwhile")
 
         def properties(sequence: int) -> Mapping[str, str]:
-            written = with_written(table, held)
+            told_before = with_written(table, held)
             if tier is None:
-                return {**written, **(with_hot(table, held, sequence) if any(one in placed for one in held) else {})}
+                return {
+                    **told_before,
+                    **(with_hot(table, held, sequence) if any(one in placed for one in held) else {}),
+                }
             new_places = [
-                _placed(move, partition, tier, sequence, figures[partition], (sources or {}).get(partition))
-                for partition in held
+                _placed(move, partition, tier, sequence, figures[partition], kept.get(partition)) for partition in held
             ]
-            return {**written, **with_placed(table, new_places)}
+            return {**told_before, **with_placed(table, new_places)}
 
         confirm()  # whoever took the lock over finishes this move
         overwritten(table, taken, new, told(move, table, figures), properties)
@@ -342,10 +405,9 @@ def _placed(
 
 
 def _figures(
-    lakehouse: Lakehouse, move: Move, held: Mapping[Partition, Sequence[DataFile]], new: Sequence[DataFile]
+    table: Table, move: Move, held: Mapping[Partition, Sequence[DataFile]], new: Sequence[DataFile]
 ) -> dict[Partition, tuple[int, int, int]]:
     """Files, bytes and rows of each partition as the move leaves it, or as it takes it away."""
-    table = _table(lakehouse, move)
     after, live, placed = by_partition(table, new), by_partition(table, _live(table)), placed_now(table)
     figures = {}
     for partition, files in held.items():
@@ -374,9 +436,9 @@ def _live(table: Table) -> list[DataFile]:
 def _held(table: Table, move: Move) -> dict[Partition, list[DataFile]]:
     """The files of the move's partitions. Raises :class:`NotMoved` for one without, or archived in part."""
     live, placed = by_partition(table, _live(table)), placed_now(table)
-    _require(table, move, all(one in live for one in move.partitions), "is not in the table")
+    _refuse(table, move, [one for one in move.partitions if one not in live], "is not in the table")
     # rows that came after it was archived are not all of it
-    _require(table, move, not any(_is(placed, one, "archived") for one in move.partitions), "is archived")
+    _refuse(table, move, [one for one in move.partitions if _is(placed, one, "archived")], "is archived")
     return {one: live[one] for one in move.partitions}
 
 
@@ -384,13 +446,9 @@ def archived_files(
     lakehouse: Lakehouse, table: Table, sources: Mapping[Partition, Placement]
 ) -> list[tuple[Partition, ArchivedFile]]:
     """The archived files of partitions, from the manifests of the moves that archived them."""
-    found = []
-    for move in sorted({one.move for one in sources.values()}):
-        for file in read_manifest(lakehouse.archive, table.name()[-1], move).files:
-            partition = next(iter(by_partition(table, [data_file(file, file.origin)])))
-            if partition in sources and sources[partition].move == move:
-                found.append((partition, file))
-    return found
+    name = table.name()[-1]
+    manifests = {move: read_manifest(lakehouse.archive, name, move) for move in {one.move for one in sources.values()}}
+    return [(one, file) for one, source in sources.items() for file in files_of(manifests[source.move], one)]
 
 
 def _made(table: Table, move: Move) -> bool:
@@ -405,16 +463,21 @@ def _is(placed: Mapping[Partition, Placement], partition: Partition, tier: Tier)
     return partition in placed and placed[partition].tier == tier
 
 
-def _require(table: Table, move: Move, kept: bool, otherwise: str) -> None:
-    if not kept:
+def _others(move: Move, placed: Mapping[Partition, Placement], tier: Tier) -> list[Partition]:
+    return [one for one in move.partitions if not _is(placed, one, tier)]
+
+
+def _files(held: Mapping[Partition, Sequence[DataFile]]) -> list[DataFile]:
+    return [file for files in held.values() for file in files]
+
+
+def _refuse(table: Table, move: Move, wrong: Collection[Partition], what: str) -> None:
+    """Raise :class:`NotMoved` when partitions of a move are ``wrong``."""
+    if wrong:
         columns = [field.name for field in table.spec().fields]
-        named = ", ".join(partition_text(columns, one) for one in move.partitions)
-        raise NotMoved(f"table {move.table}: {named} {otherwise}, so nothing of it was moved ({move.kind})")
-
-
-def _verify(found: str, expected: str, location: str) -> None:
-    if found != expected:
-        raise NotMoved(f"{location} is not the file that was copied (SHA-256 {found[:12]}, expected {expected[:12]})")
+        told = named_partitions([partition_text(columns, one) for one in wrong])
+        rest = "" if len(move.partitions) == len(wrong) else f" of {len(move.partitions)} partitions"
+        raise NotMoved(f"table {move.table}: {told} {what}, so nothing{rest} was moved ({move.kind})")
 
 
 def due_day(at: datetime, days: int) -> date:

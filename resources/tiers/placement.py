@@ -59,7 +59,7 @@ class Placement:
 def placements(table: Table) -> list[Placement]:
     """Every placement that a retained snapshot may need, those that ended included."""
     told = table.metadata.properties.get(PROPERTY)
-    return [_read(entry) for entry in json.loads(told)] if told else []
+    return [one for entry in json.loads(told) for one in _read(entry)] if told else []
 
 
 def placed_now(table: Table) -> dict[Partition, Placement]:
@@ -107,7 +107,7 @@ def refuse_archived(
     if not missed:
         return
     named = sorted(partition_text(columns, one.partition) for one in missed)
-    told = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+    told = named_partitions(named)
     options = " ".join(f"--partition {text}" for text in named[:NAMED])
     rows = sum(one.rows for one in missed)
     takes = sorted({one.offer for one in missed if one.offer})
@@ -121,6 +121,12 @@ def refuse_archived(
 def partition_text(columns: Sequence[str], partition: Partition) -> str:
     """A partition as people write it: ``month=2024-03-01``; of an unpartitioned table ``all``."""
     return "/".join(f"{column}={value}" for column, value in zip(columns, partition, strict=True)) or "all"
+
+
+def named_partitions(texts: Sequence[str]) -> str:
+    """Partitions as a message names them: the first, and how many more."""
+    named = sorted(texts)
+    return ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
 
 
 def encoded(partition: Partition) -> list[Any]:
@@ -140,16 +146,30 @@ def _ended(one: Placement, sequence: int) -> Placement:
 def _property(table: Table, found: Sequence[Placement]) -> dict[str, str]:
     # what ended before the oldest snapshot that can still be read is of use to nobody
     oldest = min((snapshot.sequence_number or 0 for snapshot in table.metadata.snapshots), default=0)
-    kept = [one for one in found if one.until is None or one.until > oldest]
-    return {PROPERTY: json.dumps([_written(one) for one in kept])}
+    together: dict[str, list[Placement]] = {}
+    for one in found:
+        if one.until is None or one.until > oldest:
+            together.setdefault(json.dumps(_shared(one)), []).append(one)
+    told = [{**json.loads(shared), "partitions": [_own(one) for one in ones]} for shared, ones in together.items()]
+    return {PROPERTY: json.dumps(told, separators=(",", ":"))}
 
 
-def _written(one: Placement) -> dict[str, Any]:
+def _shared(one: Placement) -> dict[str, Any]:
+    """What the partitions of a move share: written once, for a catalog may limit the size of a property."""
     due = one.due.isoformat() if one.due else None
-    return {**asdict(one), "partition": encoded(one.partition), "at": one.at.isoformat(), "due": due}
+    own = {"partition", "files", "bytes", "rows"}
+    told = {key: value for key, value in asdict(one).items() if key not in own}
+    return {**told, "at": one.at.isoformat(), "due": due}
 
 
-def _read(entry: dict[str, Any]) -> Placement:
+def _own(one: Placement) -> list[Any]:
+    return [encoded(one.partition), one.files, one.bytes, one.rows]
+
+
+def _read(entry: dict[str, Any]) -> list[Placement]:
     due = date.fromisoformat(entry["due"]) if entry["due"] else None
-    at = datetime.fromisoformat(entry["at"])
-    return Placement(**{**entry, "partition": decoded(entry["partition"]), "at": at, "due": due})
+    shared = {**entry, "at": datetime.fromisoformat(entry["at"]), "due": due}
+    return [
+        Placement(**shared, partition=decoded(values), files=files, bytes=size, rows=rows)
+        for values, files, size, rows in shared.pop("partitions")
+    ]

@@ -245,7 +245,10 @@ def test_an_archived_partition_lies_cold_in_the_archive_and_is_refused(visited: 
     with pytest.raises(PartitionsArchived, match=r"day=2024-03-01 is archived .*12 hours"):
         count(visited)
     assert count(visited, SECOND, THIRD) == 2
-    sought = partitions_with(visited, replace(VISITS, sought_by="visit"), [moved.move.id], pa.array([1, 2]))
+    table = visited.load("visits")
+    assert table is not None
+    placed = placed_now(table)
+    sought = partitions_with(visited, replace(VISITS, sought_by="visit"), placed, pa.array([1, 2]))
     assert sought == {(FIRST,)}
 
 

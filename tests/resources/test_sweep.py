@@ -16,9 +16,11 @@ from resources.lakehouse import Lakehouse
 from resources.sweep import Swept, sweep
 from resources.table_snapshots import expire
 from resources.tiers import moving
+from resources.tiers.checking import archive_faults
 from resources.tiers.journal import Journal, Kind, Move
+from resources.tiers.manifest import data_prefix, partition_folder
 from resources.tiers.moving import begun, carry_out, finish_pending
-from tests.resources.visits import FIRST, SECOND, VISITS, data_files, now_reads, numbers, put, visits
+from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, data_files, now_reads, numbers, put, visits
 
 AGES_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 LEASE = datetime(2010, 1, 1, tzinfo=UTC)
@@ -191,6 +193,24 @@ def test_archives_that_a_table_refers_to_stay_however_old(lake: Lakehouse) -> No
     assert now_reads(lake) == [1, 2]
 
 
+def test_what_is_archived_of_a_partition_that_expired_goes_and_that_of_others_of_its_move_stays(
+    lake: Lakehouse,
+) -> None:
+    put(lake, [(1, FIRST), (2, SECOND), (3, THIRD)])
+    together = move(lake, "archive", FIRST, SECOND, THIRD, sought_by="visit")
+    move(lake, "expire", FIRST)
+    put(lake, [(9, SECOND)], replace={"day": [SECOND]})
+    age_archive(lake)
+    sweep(lake, older_than=LEASE)
+    left = [stored.key for stored in lake.archive.list() if not stored.key.startswith("manifests/")]
+    assert sorted(key.rsplit("/", 1)[0] for key in left) == [
+        f"{kind}/visits/{together.id}/{partition_folder((THIRD,))}" for kind in ("data", "keys")
+    ]
+    assert list(archive_faults(lake, 5, "seed")) == []
+    move(lake, "restore", THIRD)
+    assert now_reads(lake) == [3, 9]
+
+
 @pytest.mark.parametrize("end", ["replaced", "expired", "compacted", "all replaced"])
 def test_archives_that_nothing_refers_to_go_with_manifest_and_keys_after_the_lease(lake: Lakehouse, end: str) -> None:
     put(lake, [(1, FIRST), (2, SECOND)])
@@ -223,7 +243,7 @@ def test_what_a_move_under_way_has_copied_stays_and_what_a_refused_one_left_goes
     put(lake, [(1, FIRST), (2, SECOND)])
     under_way = begun("archive", "visits", [(FIRST,)], AT)
     for name in (under_way.id, "refused"):
-        lake.archive.write(f"data/visits/{name}/00000.parquet", b"copied")
+        lake.archive.write(f"{data_prefix('visits', name, (FIRST,))}00000.parquet", b"copied")
         lake.archive.write(f"manifests/visits/{name}.json", b"{}")
     lake.archive.write("elsewhere/visits/refused/a", b"mine")
     Journal(lake.archive).begin(under_way)

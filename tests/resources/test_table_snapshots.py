@@ -11,11 +11,12 @@ import pytest
 from resources.commit import newest_publish
 from resources.errors import LakehouseError
 from resources.lakehouse import Lakehouse
+from resources.sweep import sweep
 from resources.table import TableSpec
 from resources.table_snapshots import expire, is_kept, keep, let_go, release, rows_of, tags_of
 from resources.tiers.journal import Journal, Kind
 from resources.tiers.moving import begun, carry_out, finish_pending
-from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, numbers, put
+from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, data_files, now_reads, numbers, put
 
 TAG = "model.lapse.v1"
 AT = datetime(2024, 6, 1, 5)
@@ -166,3 +167,29 @@ def test_the_snapshot_of_a_move_in_the_journal_stays(lake: Lakehouse) -> None:
 def test_an_instant_without_a_zone_is_refused(lake: Lakehouse) -> None:
     with pytest.raises(ValueError, match="no time zone"):
         expire(lake, before=datetime(2024, 1, 1))
+
+
+def test_what_is_deleted_from_a_quiet_table_is_gone_with_its_snapshots(lake: Lakehouse) -> None:
+    """No publish follows, and a table made of it was made long before: neither needs the rows."""
+    put(lake, [(1, FIRST)])
+    put(lake, [(2, SECOND)], append=True)
+    with lake.session() as session:
+        published = session.last_publish("visits")
+    put_from(lake, VISITS, replace(VISITS, name="made"))
+    carry_out(lake, begun("expire", "visits", [(FIRST,)], AT))
+    carry_out(lake, begun("cool", "visits", [(SECOND,)], AT))
+    with lake.session() as session:
+        made, before = session.last_publish("made"), session.last_publish("visits")
+        assert before == published
+        assert made is not None
+    assert expire(lake, before=later()) == {"visits": 3}
+    sweep(lake, older_than=later())
+    assert len(data_files(lake)) == 1, "what was deleted, and what was written anew"
+    with lake.session() as session:
+        assert session.last_publish("visits") == published
+        assert session.last_publish("made") == made
+        assert not session.has_changed("visits", made.inputs["visits"])
+        assert session.changed_since("visits", made.inputs["visits"]) == set()
+    put(lake, [(3, THIRD)], append=True)
+    with lake.session() as session:
+        assert session.changed_since("visits", made.inputs["visits"]) == {(THIRD,)}

@@ -14,10 +14,11 @@ from cdap_assets.storage.decision import (
     decide,
     leaving_cost,
     move_cost,
+    resting_cost,
     restore_cost,
     total_cost,
 )
-from cdap_assets.storage.demand import expected_demand
+from cdap_assets.storage.demand import Demand, expected_demand
 from cdap_assets.storage.prices import PriceError, read_prices
 
 TODAY = date(2026, 6, 1)
@@ -62,9 +63,9 @@ def decided(here: Holding, rules: Rules | None = None, region: str = "us-east-1"
 def test_an_unread_partition_is_archived_and_the_reason_says_what_that_saves():
     decision = decided(holding())
     assert (decision.action, decision.tier, decision.storage_class) == ("archive", "archived", "DEEP_ARCHIVE")
-    assert decision.move_cost == 40 * Decimal("0.0504") / 1000
+    assert decision.move_cost == 40 * Decimal("0.0512") / 1000
     assert decision.monthly["hot"] == pytest.approx(Decimal("0.230"), abs=Decimal("0.001"))
-    assert decision.reason == "420 days unread, 10.0 GB in 40 objects: saves $0.22 a month after $0.002 to move"
+    assert decision.reason == "420 days unread, 10.0 GB in 40 objects: saves $0.21 a month after $0.002 to move"
 
 
 def test_a_table_that_may_not_be_archived_is_cooled():
@@ -94,6 +95,18 @@ def test_a_partition_is_not_archived_before_its_season_when_that_costs_more():
     assert one_report.action == "archive", "one restore a year is cheaper than a year of readable storage"
 
 
+def test_what_is_archived_out_of_a_cool_class_is_retrieved_twice_and_billed_beside_its_copy():
+    one = holding(sizes=(GB,), storage_class="GLACIER_IR", written=500, since=300)
+    move = 2 * (Decimal("0.03") + Decimal("0.01") / 1000) + (Decimal("0.05") + Decimal("0.0004")) / 1000
+    assert move_cost(one, "DEEP_ARCHIVE", AWS, TODAY) == move
+    none = Demand(0.0, 0.0)
+    costs = [total_cost(one, "DEEP_ARCHIVE", AWS, none, 365, TODAY, days) for days in (0, 30)]
+    assert costs[1] - costs[0] == Decimal("0.004")
+    assert total_cost(one, "STANDARD", AWS, none, 365, TODAY, 30) == total_cost(
+        one, "STANDARD", AWS, none, 365, TODAY, 0
+    )
+
+
 def test_the_hand_made_bill_of_a_month_of_storage_and_of_leaving_too_early():
     one = holding(sizes=(GB,), storage_class="GLACIER_IR", written=50, since=10)
     assert leaving_cost(one, AWS, TODAY) == Decimal("0.004") * 80 / 30
@@ -104,10 +117,13 @@ def test_the_hand_made_bill_of_a_month_of_storage_and_of_leaving_too_early():
     assert move_cost(one, "GLACIER_IR", AWS, TODAY) == 0
 
 
-def test_small_objects_are_billed_as_128_kb_and_archived_ones_with_their_index():
+def test_small_objects_stay_hot_in_a_cool_class_and_archived_ones_are_billed_with_their_index():
     small = decided(holding(sizes=(8 * KB,) * 1024), Rules(may_archive=False, keep="a test"))
     assert small.monthly["hot"] == pytest.approx(Decimal("0.023") / 128, rel=Decimal("0.05"))
-    assert small.monthly["cool"] > Decimal("0.004") / 8
+    assert small.monthly["cool"] == small.monthly["hot"]
+    mixed = holding(sizes=(8 * KB,) * 1024 + (GB,), storage_class="GLACIER_IR", since=100)
+    assert resting_cost(mixed, AWS) == Decimal("0.004") + Decimal("0.023") / 128
+    assert move_cost(mixed, "STANDARD", AWS, TODAY) == move_cost(replace(mixed, sizes=(GB,)), "STANDARD", AWS, TODAY)
     assert small.monthly["archived"] > (Decimal("0.023") * 8 + Decimal("0.00099") * 32) / 1024
 
 
@@ -251,8 +267,9 @@ def test_a_move_is_never_dearer_than_staying_over_the_horizon(case):
         here.reads, written=here.written, observed_since=here.observed_since, today=TODAY, horizon_days=days
     )
     prices = BOOK.region(region)
-    staying = total_cost(here, here.storage_class, prices, demand, days, TODAY)
-    moving = total_cost(here, decision.storage_class, prices, demand, days, TODAY)
+    kept = rules.time_travel_days
+    staying = total_cost(here, here.storage_class, prices, demand, days, TODAY, kept)
+    moving = total_cost(here, decision.storage_class, prices, demand, days, TODAY, kept)
     assert staying - moving > rules.margin * days / 30
     assert decision.saving == (staying - moving) * 30 / days
 

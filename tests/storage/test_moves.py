@@ -18,7 +18,7 @@ from cdap_assets.storage.sensors import wait
 from cdap_assets.storage.sweeping import sweep_lake
 from resources.errors import NotMoved, PartitionsArchived
 from resources.tiers.journal import Journal
-from resources.tiers.moving import begun
+from resources.tiers.moving import begun, give_up
 from tests.curated.till import rebuilt
 from tests.storage.conftest import (
     APPLIED,
@@ -147,6 +147,11 @@ def test_what_a_killed_run_left_is_finished_by_the_next_one_and_then_its_own_bat
             "order_lines: month=2017-01-01 is kept for 9000 days, which are not over",
         ),
         (
+            {},
+            {"action": "cool", "to_class": ARCHIVE},
+            f"cool puts nothing into {ARCHIVE}, only into ",
+        ),
+        (
             {"tables": {"order_lines": {"retention_days": 10, "legal_hold": True}}},
             {"action": "expire"},
             "'order_lines' has no retention that would delete rows, or is under legal hold",
@@ -166,6 +171,26 @@ def test_a_batch_that_may_not_move_fails_with_the_reason_and_moves_nothing(
     assert "Traceback" not in failure(result)
     assert list(Journal(seen.lakehouse.archive).pending()) == []
     assert len(seen.month("order_lines", JANUARY)) == 40
+
+
+def test_a_lost_archive_fails_its_restore_time_after_time_and_holds_up_no_other_move(shop: AgeingShop) -> None:
+    shop.policy(**APPLIED)
+    shop.archive("order_lines", JANUARY)
+    archive = shop.lakehouse.archive
+    archive.delete([found.key for found in archive.list("data/")])
+    assert "is not there: put it back" in failure(restoring(shop, "order_lines", JANUARY))
+    [lost] = Journal(archive).pending()
+    told = failure(tiering(shop, "order_lines", FEBRUARY))
+    assert told.startswith("a move of an earlier run cannot be finished: ")
+    assert "is not there: put it back" in told
+    assert shop.states()["order_lines", "month=2017-02-01"].tier == "archived"
+    assert [one.id for one in Journal(archive).pending()] == [lost.id]
+    with pytest.raises(NotMoved, match="no move nonsense waits to be finished; there are "):
+        give_up(shop.lakehouse, "nonsense")
+    assert give_up(shop.lakehouse, lost.id) == lost
+    assert figures(restoring(shop, "order_lines", FEBRUARY), "move_back")["rows"] == 40
+    with pytest.raises(PartitionsArchived):
+        shop.month("order_lines", JANUARY)
 
 
 def test_restores_that_cannot_be_say_why(seen: AgeingShop) -> None:

@@ -20,6 +20,7 @@ from cdap_assets.storage.policy import FILE
 from cdap_assets.storage.sensors import MOST, storage_sensors, tick, wait
 from cdap_assets.storage.tables import STORAGE_TIERS
 from resources.lakehouse import Lakehouse
+from resources.lock import exclusive
 from resources.settings import Settings
 from resources.tiers.journal import Journal
 from resources.tiers.moving import begun, carry_out
@@ -27,6 +28,7 @@ from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, put, visits
 
 LOOKED = datetime(2024, 6, 1, 4)
 AT = LOOKED + timedelta(hours=1)
+KEPT = json.dumps({"as_of": "2024-05-31T04:00:00", "budget": "5", "followed": 3})
 
 
 @pytest.fixture
@@ -70,6 +72,7 @@ def decided(month: int, decision: str = "archive", saving: str = "0.5", table: s
         "saving": Decimal(saving if decision != "stay" else "0"),
         "reason": "90 days unread, 1 KB in 1 object: saves 0.5 USD a month after 0.01 USD to move",
         "currency": "USD",
+        "seen": 7,
         **more,
     }
 
@@ -186,23 +189,57 @@ def test_a_run_costs_at_most_the_budget_and_what_is_dearer_by_itself_keeps_no_ot
     assert [months(batch) for _key, batch in batches(lake, home)] == [["2010-03"], ["2010-04", "2010-05"]]
 
 
-def test_what_a_run_left_is_finished_before_anything_else(lake: Lakehouse, home: Settings) -> None:
+def test_what_a_run_left_is_finished_by_the_next_batch_or_by_a_run_of_its_own(lake: Lakehouse, home: Settings) -> None:
     put(lake, [(1, FIRST)])
     Journal(lake.archive).begin(begun("archive", "visits", [(FIRST,)], AT))
     look(lake, decided(1))
-    step = tick(lake, home, AT, "kept")
+    step = tick(lake, home, AT, None)
+    assert isinstance(step, dg.SensorResult)
+    [request] = step.run_requests or []
+    assert request.run_config["ops"]["move_tiers"]["config"]["table"] == "order_lines"
+    look(lake, decided(1, "stay"))
+    step = tick(lake, home, AT, KEPT)
     assert isinstance(step, dg.SensorResult)
     [request] = step.run_requests or []
     assert request.run_key is not None
     assert request.run_key.startswith("finish 20240601T050000-archive-visits-")
     assert request.run_config["ops"]["move_tiers"]["config"]["partitions"] == []
-    assert step.cursor == "kept"
-    again = tick(lake, home, AT + timedelta(minutes=59), "kept")
+    assert step.cursor == KEPT
+    again = tick(lake, home, AT + timedelta(minutes=59), KEPT)
     assert isinstance(again, dg.SensorResult)
     assert [one.run_key for one in again.run_requests or []] == [request.run_key]
-    later = tick(lake, home, AT + timedelta(hours=1), "kept")
+    later = tick(lake, home, AT + timedelta(hours=1), KEPT)
     assert isinstance(later, dg.SensorResult)
     assert [one.run_key for one in later.run_requests or []] != [request.run_key]
+
+
+def test_while_a_run_moves_no_other_is_asked_for(lake: Lakehouse, home: Settings) -> None:
+    put(lake, [(1, FIRST)])
+    Journal(lake.archive).begin(begun("archive", "visits", [(FIRST,)], AT))
+    look(lake, decided(1))
+    with exclusive(home, "tiers", timeout=0):
+        assert skipped(tick(lake, home, AT, None)) == "a run is moving partitions of visits"
+
+
+def test_no_budget_holds_up_what_is_to_be_deleted_and_what_it_holds_up_is_told(lake: Lakehouse, home: Settings) -> None:
+    policy(home, apply=True, budget=1)
+    dear = {"move_cost": Decimal(3)}
+    look(lake, decided(1, "expire", **dear), decided(2, "expire", **dear), decided(3, **dear))
+    assert [(batch["action"], len(batch["partitions"])) for _key, batch in batches(lake, home)] == [("expire", 2)]
+    look(lake, decided(3, **dear))
+    assert skipped(tick(lake, home, AT, None)).endswith("; 1 cost more to move than the budget of 1 USD")
+
+
+def test_another_budget_makes_other_batches_and_none_is_passed_over(lake: Lakehouse, home: Settings) -> None:
+    look(lake, *(decided(m, move_cost=Decimal(2)) for m in range(3)))
+    policy(home, apply=True, budget=2)
+    first = tick(lake, home, AT, None)
+    assert isinstance(first, dg.SensorResult)
+    policy(home, apply=True, budget=6)
+    second = tick(lake, home, AT, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    [request] = second.run_requests or []
+    assert len(request.run_config["ops"]["move_tiers"]["config"]["partitions"]) == 3
 
 
 def restored(lake: Lakehouse, *days: date, due: date) -> None:

@@ -86,10 +86,11 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next_run(kind: Kin
     assert step > 5
 
 
-def test_an_expiry_that_is_killed_at_any_step_ends_with_nothing_left(tmp_path: Path) -> None:
+def test_an_expiry_that_is_killed_at_any_step_is_whole_or_decided_anew(tmp_path: Path) -> None:
     home, template = tmp_path / "home", tmp_path / "template"
     prepared(home, "restore")  # archived
     shutil.copytree(home, template)
+    ends = []
     for step in range(2, MOST_STEPS):
         shutil.rmtree(home)
         shutil.copytree(template, home)
@@ -99,6 +100,9 @@ def test_an_expiry_that_is_killed_at_any_step_ends_with_nothing_left(tmp_path: P
         list(finish_pending(lake))
         table = lake.load("visits")
         assert table is not None
-        assert placed_now(table)[(FIRST,)].tier == "expired"
+        assert list(Journal(lake.archive).pending()) == []
+        ends.append(placed_now(table)[(FIRST,)].tier)
     else:
         pytest.fail(f"an expiry has more than {MOST_STEPS} steps")
+    assert ends == sorted(ends), "deleted once it was committed, archived as it was before"
+    assert set(ends) == {"archived", "expired"}

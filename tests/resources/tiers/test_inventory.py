@@ -15,7 +15,7 @@ from resources.table_snapshots import expire, let_go
 from resources.tiers.inventory import Held, holdings
 from resources.tiers.journal import Kind
 from resources.tiers.moving import begun, carry_out
-from tests.resources.visits import FIRST, SECOND, THIRD, data_files, put
+from tests.resources.visits import FIRST, SECOND, THIRD, data_files, now_reads, put
 
 AT = datetime(2024, 6, 1, 5)
 BY_TWO = TableSpec(
@@ -154,3 +154,16 @@ def test_what_nothing_tells_any_more_is_unknown(lake: Lakehouse) -> None:
     assert found[SECOND,].written is not None
     move(lake, "cool", FIRST)
     assert held(lake)[FIRST,].written is None
+
+
+def test_rows_that_come_to_an_expired_partition_are_hot_as_any(lake: Lakehouse) -> None:
+    put(lake, [(1, FIRST), (2, FIRST), (3, SECOND)])
+    carry_out(lake, begun("expire", "visits", [(FIRST,)], AT))
+    [gone, _other] = holdings(lake, "visits")
+    assert gone.placed is not None
+    assert (gone.placed.tier, gone.rows) == ("expired", 2)
+    put(lake, [(4, FIRST)], append=True)
+    [late, _other] = holdings(lake, "visits")
+    assert (late.placed, late.rows, len(late.sizes)) == (None, 1, 1)
+    carry_out(lake, begun("expire", "visits", [(FIRST,)], AT))
+    assert now_reads(lake) == [3]

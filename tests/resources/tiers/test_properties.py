@@ -39,7 +39,7 @@ from resources.table_snapshots import expire, keep, release, tags_of
 from resources.tiers.checking import archive_faults, unreadable_files
 from resources.tiers.inventory import holdings
 from resources.tiers.journal import Journal, Kind, Move
-from resources.tiers.manifest import read_manifest
+from resources.tiers.manifest import files_of, read_manifest
 from resources.tiers.moving import begun, carry_out, due_day, finish_pending
 from resources.tiers.placement import Placement, placed_now
 from tests.resources.tiers.crashing import STEPS
@@ -261,8 +261,9 @@ class Lake(RuleBasedStateMachine):
         assert list(archive_faults(self.lake, 5, "seed")) == []
         referenced = {
             file.key
-            for name in {one.move for one in self._placed().values() if one.tier in ("archived", "restored")}
-            for file in read_manifest(self.lake.archive, "orders", name).files
+            for one in self._placed().values()
+            if one.tier in ("archived", "restored")
+            for file in files_of(read_manifest(self.lake.archive, "orders", one.move), one.partition)
         }
         pending = {move.id for move in Journal(self.lake.archive).pending()}
         left = {found.key for found in self.lake.archive.list("data/") if found.key.split("/")[2] not in pending}
