@@ -1,6 +1,7 @@
 """A table as a Dagster asset: a pure function of tables, and what to rebuild of it when its inputs changed."""
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +20,21 @@ from resources.tiers.placement import Tier
 if TYPE_CHECKING:
     import ibis
 
+OWED = "owed_months"
 Scope = Literal["whole", "month", "snapshot"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What of a table is to be computed now, and why. ``replace`` is ``None`` for the whole table."""
+    """What of a table is to be computed now, and why. ``replace`` is ``None`` for the whole table.
+
+    ``owed`` are months that are left as they were, for their rows are archived: they are rebuilt once these are back.
+    """
 
     why: str
     needed: bool = True
     replace: Mapping[str, Sequence[Any]] | None = None
+    owed: frozenset[date | None] = frozenset()
     only: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
 
@@ -95,7 +101,7 @@ class TableAsset:
                     self.table,
                     expression,
                     replace=work.replace,
-                    provenance={"code_version": self.version, "rebuilt": work.why},
+                    provenance={"code_version": self.version, "rebuilt": work.why, OWED: _written(work.owed)},
                 )
                 context.log.info("%s: %s rows, %s", self.name, published.rows, work.why)
                 metadata = publish_metadata(self.table, published, expression, session)
@@ -119,12 +125,14 @@ class TableAsset:
             why = f"code version {last.code_version} became {self.version}"
             return self._everything(session, why, "expired")
         changed = [name for name in self.inputs if session.has_changed(name, last.inputs.get(name))]
-        if not changed:
+        owed = _read(last.told.get(OWED, "[]"))
+        back = owed - self._withheld(session, "archived", "expired")
+        if not changed and not back:
             return Work("nothing: no input changed since the last build", needed=False)
         others = [name for name in changed if name not in self.driver]
         if self.scope == "whole" or others:
             return self._everything(session, f"{', '.join(others or changed)} changed", "archived", "expired")
-        months: set[Any] = set()
+        months: set[Any] = set(back)
         for name in changed:
             since = last.inputs.get(name)
             found = None if since is None else session.changed_since(name, since)
@@ -137,7 +145,10 @@ class TableAsset:
         # of a month whose rows were deleted, a late one alone would take the place of what was made of all
         gone = self._withheld(session, "expired")
         told = f"; {len(months & gone)} whose rows are expired stay as they are" if months & gone else ""
-        return self._months(f"{len(months)} months that changed in {', '.join(changed)}{told}", months - gone)
+        why = (
+            f"{len(months)} months that changed in {', '.join(changed)}" if changed else f"{len(back)} months are back"
+        )
+        return self._months(f"{why}{told}", months - gone, owed - back)
 
     def _everything(self, session: Session, why: str, *out_of_reach: Tier) -> "Work":
         """The whole table, or of one by months those whose rows are all in reach: the others stay as they are."""
@@ -146,16 +157,26 @@ class TableAsset:
             return Work(f"everything: {why}")
         there = {partition[-1] for name in (self.name, *self.driver) for partition in session.partitions(name)}
         told = f"{len(gone)} whose rows are {' or '.join(out_of_reach)} stay as they are"
-        return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone)
+        archived = self._withheld(session, "archived") if "archived" in out_of_reach else set()
+        return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone, there & archived)
 
     def _withheld(self, session: Session, *tiers: Tier) -> set[Any]:
         """The months whose rows are of these tiers, or whose own rows are deleted: they do not come back."""
         read = {partition[-1] for name in self.driver for partition in session.withheld(name, *tiers)}
         return read | {partition[-1] for partition in session.withheld(self.name, "expired")}
 
-    def _months(self, why: str, months: Iterable[Any]) -> "Work":
+    def _months(self, why: str, months: Iterable[Any], owed: Iterable[Any]) -> "Work":
         chosen = sorted(months, key=str)
-        return Work(why, replace={"month": chosen}, only={name: {"month": chosen} for name in self.driver})
+        only = {name: {"month": chosen} for name in self.driver}
+        return Work(why, replace={"month": chosen}, only=only, owed=frozenset(owed))
+
+
+def _written(months: Iterable[date | None]) -> str:
+    return json.dumps([month and month.isoformat() for month in sorted(months, key=str)])
+
+
+def _read(text: str) -> set[date | None]:
+    return {date.fromisoformat(month) if month else None for month in json.loads(text)}
 
 
 def requested_keys(context: dg.AssetExecutionContext) -> Sequence[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from resources.lakehouse import Lakehouse
 
-RECORDED = ("cdap.inputs", "cdap.code_version")  # of a publish, in its snapshot
+RECORDED = ("cdap.inputs", "cdap.code_version", "cdap.owed_months")  # of a publish, in its snapshot, for rebuilds
 PUBLISHED = "cdap.published"  # of a move: the instant of the publish that it tells again
 TRIES = 20
 WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter

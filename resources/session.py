@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from resources.catalog import Partition, changed_partitions, partition_of, planned_files
-from resources.commit import commit, evolved, newest_publish, published_ms
+from resources.commit import RECORDED, commit, evolved, newest_publish, published_ms
 from resources.engines.engine import IN_PROCESS, Engine, Source
 from resources.errors import LakehouseError, StalePublish
 from resources.reads import ReadLog
@@ -47,11 +47,12 @@ class Published:
 
 @dataclass(frozen=True)
 class LastPublish:
-    """The code version and the input snapshots of a table's newest publish, and its instant (UTC)."""
+    """A table's newest publish: its code version, instant (UTC) and input snapshots, and what else a rebuild asks."""
 
     code_version: str
     at: datetime
     inputs: Mapping[str, int]
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -170,7 +171,10 @@ class Session:
         told = publish.summary.additional_properties
         inputs = {key: pair[0] for key, pair in json.loads(told["cdap.inputs"]).items()}
         return LastPublish(
-            told.get("cdap.code_version", ""), datetime.fromtimestamp(published_ms(publish) / 1000, UTC), inputs
+            told.get("cdap.code_version", ""),
+            datetime.fromtimestamp(published_ms(publish) / 1000, UTC),
+            inputs,
+            {key.removeprefix("cdap."): told[key] for key in RECORDED if key in told},
         )
 
     def has_changed(self, name: str, since: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of storage: can all that is live be read, is all that is archived there, and was the cost foreseen?"""
+"""Checks of storage: can all that is live be read, is what is archived there, does S3 keep off, was cost foreseen?"""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,7 +11,7 @@ from cdap_assets.storage.prices import Prices
 from cdap_assets.storage.sensors import decisions
 from cdap_assets.storage.tables import STORAGE_TIERS
 from resources.lakehouse import Lakehouse
-from resources.tiers.checking import Fault, archive_faults, sizes_by_class, unreadable_files
+from resources.tiers.checking import Fault, archive_faults, harmful_rules, sizes_by_class, unreadable_files
 from resources.tiers.inventory import holdings
 from resources.tiers.placement import placed_now
 
@@ -45,6 +45,19 @@ def storage_checks() -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=STORAGE_TIERS.name,
+        description="no lifecycle rule of the bucket moves or deletes what tables and archives refer to",
+    )
+    def lifecycle_rules_harmless(lakehouse: dg.ResourceParam[Lakehouse]) -> dg.AssetCheckResult:
+        found = harmful_rules(lakehouse)
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(found) or None,
+            metadata={"rules": len(found)},
+        )
+
+    @dg.asset_check(
+        asset=STORAGE_TIERS.name,
         description=(
             f"storage costs within {MOST_APART:.0%} of what storage_tiers expects, counted from what lies in lake and "
             "archive and in which class; files that only older snapshots need come on top"
@@ -66,7 +79,7 @@ def storage_checks() -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    return [live_files_readable, archives_whole, cost_as_expected]
+    return [live_files_readable, archives_whole, lifecycle_rules_harmless, cost_as_expected]
 
 
 def _result(faults: Iterator[Fault]) -> dg.AssetCheckResult:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from resources.catalog import Partition, planned_files
+from resources.object_store import S3Store
 from resources.tiers.classes import COLD, digest, is_readable
+from resources.tiers.lifecycle import harmful
 from resources.tiers.manifest import files_of, read_manifest
 from resources.tiers.placement import placed_now
 
@@ -75,6 +77,22 @@ def archive_faults(lakehouse: Lakehouse, sampled: int, seed: str) -> Iterator[Fa
     for name, file in random.Random(seed).sample(whole, min(sampled, len(whole))):
         if digest(lakehouse.archive, file.key) != file.sha256:
             yield Fault(name, lakehouse.archive.location(file.key), "has another SHA-256 than its manifest")
+
+
+def harmful_rules(lakehouse: Lakehouse) -> list[str]:
+    """What the lifecycle rules of the warehouse's bucket would do to lake or archive; of a folder nothing."""
+    if not isinstance(lakehouse.store, S3Store):
+        return []
+    from botocore.exceptions import ClientError
+
+    store = lakehouse.store
+    try:
+        present = store.client.get_bucket_lifecycle_configuration(Bucket=store.bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
+            return []
+        raise
+    return list(harmful(present, store.prefix.rpartition("lake")[0]))
 
 
 def sizes_by_class(lakehouse: Lakehouse) -> Mapping[tuple[Where, str], list[int]]:

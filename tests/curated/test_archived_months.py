@@ -193,6 +193,7 @@ def test_a_joined_source_that_changes_leaves_archived_months_as_they_were_and_th
     shop.deliver("till", 1, FIRST)
     assert shop.refresh("order_lines").success
     shop.pass_days(180)
+    raw = shop.partitions("raw_till", JANUARY)
     shop.archive("raw_till", JANUARY)
     shop.deliver_text("cards", 2, "card,owner\nann,Anna\n")
     shop.pass_days(1)
@@ -205,6 +206,10 @@ def test_a_joined_source_that_changes_leaves_archived_months_as_they_were_and_th
         return {row["customer_key"] for row in shop.month("order_lines", month) if row["superseded_at"] is None}
 
     assert (owners(JANUARY), owners(MARCH)) == ({"Ann"}, {"Anna"})
+    assert rebuilt(shop.refresh("order_lines"), "order_lines") == "nothing: no input changed since the last build"
+    restore(shop.lakehouse, "raw_till", raw, "", 0, shop.at)
+    assert rebuilt(shop.refresh("order_lines"), "order_lines") == "1 months are back"
+    assert (owners(JANUARY), owners(MARCH)) == ({"Anna"}, {"Anna"})
     assert rebuilt(shop.refresh("order_lines"), "order_lines") == "nothing: no input changed since the last build"
 
 
@@ -230,6 +235,9 @@ def test_products_that_change_leave_the_categories_of_archived_months_and_the_ru
     )
     assert small.month("customer_categories", JANUARY) == before
     assert rebuilt(small.refresh("products", "customer_categories"), "customer_categories").startswith("nothing: ")
+    restore(small.lakehouse, "order_lines", [(JANUARY,)], "", 0, small.at)
+    assert rebuilt(small.refresh("customer_categories"), "customer_categories") == "1 months are back"
+    assert rebuilt(small.refresh("customer_categories"), "customer_categories").startswith("nothing: ")
 
 
 def test_what_was_deleted_by_its_retention_stays_in_what_was_made_of_it(forgotten: AgeingShop) -> None:
