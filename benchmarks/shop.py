@@ -55,7 +55,7 @@ def build(home: Path, *, dates: list[date]) -> Built:
     settings = Settings.load(home)
     definitions = build_definitions(settings, clock=lambda: NOW)
     assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
-    groups = {asset.key.to_python_identifier(): asset.group_names_by_key[asset.key] for asset in assets}
+    groups = {key.to_python_identifier(): group for asset in assets for key, group in asset.group_names_by_key.items()}
     seconds: dict[str, float] = defaultdict(float)
 
     def run(layers: tuple[str, ...], tags: dict[str, str]) -> None:

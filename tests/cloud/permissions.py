@@ -20,6 +20,7 @@ S3_ACTIONS = {
     "CreateMultipartUpload": "PutObject",
     "DeleteObject": "DeleteObject",
     "DeleteObjects": "DeleteObject",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
     "GetBucketLocation": "GetBucketLocation",
     "GetObject": "GetObject",
     "GetObjectTagging": "GetObjectTagging",

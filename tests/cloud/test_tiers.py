@@ -22,6 +22,7 @@ from resources.lakehouse import Lakehouse
 from resources.object_store import ObjectStore, S3Store, open_store, read_bytes
 from resources.sweep import sweep
 from resources.tiers import classes
+from resources.tiers.checking import harmful_rules
 from resources.tiers.classes import SMALLEST_IN_IA, ask_back, class_of, copy, is_readable, set_class
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.keys import partitions_with
@@ -494,3 +495,20 @@ def test_more_objects_than_a_page_are_listed_and_deleted_whole(store: S3Store, a
     assert list(store.list()) == []
     calls = Counter({call["action"]: call["count"] for call in aws.requests()})
     assert (calls["ListObjectsV2"], calls["DeleteObjects"]) == (3, 2)
+
+
+def test_a_rule_of_the_bucket_that_would_archive_live_tables_is_named(visited: Lakehouse, aws: Aws) -> None:
+    assert harmful_rules(visited) == []
+    bucket = visited.store.bucket  # type: ignore[attr-defined]
+    by_age = {
+        "ID": "by age",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "shop/"},
+        "Transitions": [{"Days": 90, "StorageClass": "GLACIER"}],
+    }
+    rules = [*lifecycle("shop", 7, 3)["Rules"], by_age]
+    aws.client("s3").put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    [told] = harmful_rules(visited)
+    assert told.startswith("lifecycle rule by age moves objects below shop/lake/, shop/archive/, ")
+    aws.client("s3").delete_bucket_lifecycle(Bucket=bucket)
+    assert harmful_rules(visited) == []
