@@ -92,7 +92,8 @@ def _follow(lakehouse: Lakehouse, lineage: Lineage, at: datetime) -> tuple[list[
     ):
         batch = config["ops"]["move_tiers"]["config"]
         partitions = [decoded(yaml.safe_load(text)) for text in batch["partitions"]]
-        moved = tier(lakehouse, lineage, batch["table"], partitions, batch["action"], batch["storage_class"], at)
+        how = {key: batch[key] for key in ("table", "action", "storage_class", "seen")}
+        moved = tier(lakehouse, lineage, partitions=partitions, at=at, **how)
         told.append(_words(moved))
     return rows, told
 

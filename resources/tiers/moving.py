@@ -115,11 +115,13 @@ def finish_pending(lakehouse: Lakehouse) -> Iterator[Moved]:
     Raises :class:`~resources.lock.Busy` while another process moves.
     """
     failed: list[Exception] = []
+    journal = Journal(lakehouse.archive)
     with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
-        for move in Journal(lakehouse.archive).pending():
+        for move in journal.pending():
             try:
                 done = _finished(lakehouse, move)
             except NotMoved as error:
+                journal.finish(move)
                 done = Moved(move, given_up=str(error))
             except Busy:
                 raise  # the lock is another's now

@@ -102,7 +102,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
             for client in account._clients.values():
                 client.close()
             for socket in (found for port in ports for found in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):
-                socket.unlink()
+                socket.unlink(missing_ok=True)
 
 
 @pytest.fixture

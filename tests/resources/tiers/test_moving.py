@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from resources.errors import NotMoved, PartitionsArchived
+from resources.errors import ArchiveDamaged, NotMoved, PartitionsArchived
 from resources.lakehouse import Lakehouse
 from resources.tiers.journal import Journal, Kind
-from resources.tiers.moving import Moved, begun, carry_out
+from resources.tiers.moving import Moved, begun, carry_out, finish_pending
 from resources.tiers.placement import placed_now
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, numbers, put
 
@@ -129,3 +129,38 @@ def test_a_move_changes_nothing_that_a_reader_would_rebuild_for(visited: Lakehou
     with visited.session() as session:
         assert session.changed_since("visits", before) == set()
         assert session.last_publish("visits") is not None
+
+
+def test_a_move_of_a_table_that_is_gone_is_given_up(visited: Lakehouse) -> None:
+    Journal(visited.archive).begin(begun("archive", "visits", [(FIRST,)], AT))
+    visited.catalog.drop_table((visited.database, "visits"))
+    [given_up] = finish_pending(visited)
+    assert given_up.given_up == "there is no table visits"
+    assert list(Journal(visited.archive).pending()) == []
+
+
+def test_a_restore_goes_on_with_what_is_still_archived(visited: Lakehouse) -> None:
+    move(visited, "archive", FIRST, SECOND)
+    Journal(visited.archive).begin(begun("restore", "visits", [(FIRST,), (SECOND,)], AT, due=date(2024, 6, 8)))
+    put(visited, [(100, SECOND)], replace={"day": [SECOND]})
+    [done] = finish_pending(visited)
+    assert (done.rows, done.given_up) == (2, "")
+    assert now_reads(visited) == [1, 3, 11, 13, 100]
+
+
+def test_an_archived_file_that_was_changed_never_becomes_part_of_a_table(visited: Lakehouse) -> None:
+    move(visited, "archive", FIRST)
+    first = next(iter(visited.archive.list("data/")))
+    whole = (visited.settings.home / "archive" / first.key).read_bytes()
+    visited.archive.write(first.key, whole[:-9] + b"tampered!")
+    restore = begun("restore", "visits", [(FIRST,)], AT)
+    with pytest.raises(ArchiveDamaged, match=f"cdap storage give-up {restore.id}"):
+        carry_out(visited, restore)
+    with pytest.raises(ArchiveDamaged):
+        list(finish_pending(visited))
+    with pytest.raises(PartitionsArchived):
+        now_reads(visited)
+    visited.archive.write(first.key, whole)
+    [done] = finish_pending(visited)
+    assert done.rows == 2
+    assert now_reads(visited) == [1, 2, 3, 11, 12, 13]
