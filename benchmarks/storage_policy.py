@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
-from cdap_assets.storage.decision import Holding, Rules, decide
+from cdap_assets.storage.costs import Holding
+from cdap_assets.storage.decision import Rules, decide
 from cdap_assets.storage.prices import ClassPrices, Prices, read_prices
 
 YEAR = 365

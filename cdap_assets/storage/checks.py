@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import dagster as dg
 
-from cdap_assets.storage.decision import storage_cost
+from cdap_assets.storage.costs import storage_cost
 from cdap_assets.storage.policy import prices_of, read_storage_policy
 from cdap_assets.storage.prices import Prices
 from cdap_assets.storage.sensors import decisions

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from cdap_assets.lineage import Lineage, read_lineage
-from cdap_assets.storage.decision import Holding
+from cdap_assets.storage.costs import Holding
 from cdap_assets.storage.policy import StoragePolicy, StoragePolicyError, prices_of, read_storage_policy, rules_by_table
 from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed, Tier
 from cdap_assets.storage.state import offer, states

@@ -9,7 +9,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cdap_assets.storage.decision import Decision, Holding, Rules, decide, resting_cost, restore_cost
+from cdap_assets.storage.costs import Holding, restore_cost, storage_of
+from cdap_assets.storage.decision import Decision, Rules, decide
 from cdap_assets.storage.policy import RestorePolicy
 from cdap_assets.storage.prices import Prices
 from resources.catalog import Partition
@@ -91,7 +92,7 @@ def _state(
     last = max(reads, default=None)
     if placed is not None and placed.tier == "expired":
         return State(held, holding, last, recent, Decimal(0), None)
-    month = resting_cost(holding, prices)
+    month = storage_of(holding, storage_class, prices)
     if placed is not None and placed.tier == "restored" and _goes_back(held, placed, at):
         until = KEPT_BACK.format(due=placed.due) if placed.due else "restored"
         rules = Rules(**{**vars(rules), "keep": until})

@@ -7,18 +7,28 @@ expiry and the sweep delete it later, as they do with all that no snapshot needs
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from resources.catalog import Partition, planned_files
-from resources.commit import overwritten
+from resources.catalog import Partition
 from resources.errors import ArchiveDamaged, NotMoved
-from resources.lock import Busy, confirm, exclusive
+from resources.lock import Busy, exclusive
 from resources.tiers.classes import COLD, SMALLEST_IN_IA, STANDARD, ask_back, copy, digest, is_readable, set_class
-from resources.tiers.history import told
-from resources.tiers.inventory import sequence_of, with_written, written_since
+from resources.tiers.committing import (
+    all_files,
+    commit_move,
+    figures_of,
+    held_files,
+    is_in,
+    is_made,
+    live_files,
+    loaded,
+    not_in,
+    refuse,
+)
+from resources.tiers.inventory import sequence_of, written_since
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.keys import write_keys
 from resources.tiers.manifest import (
@@ -31,16 +41,7 @@ from resources.tiers.manifest import (
     files_of,
     read_manifest,
 )
-from resources.tiers.placement import (
-    Placement,
-    Tier,
-    named_partitions,
-    partition_text,
-    placed_now,
-    placements,
-    with_hot,
-    with_placed,
-)
+from resources.tiers.placement import Placement, placed_now
 from resources.tiers.rewriting import rewritten
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from resources.lakehouse import Lakehouse
 
 WAIT = 600  # seconds for another process that moves
-TRIES = 20
-WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter
 RETURNING: tuple[Kind, ...] = ("restore", "return")  # what was archived comes and goes as it is
 DEEP_ARCHIVE, EXPEDITED = "DEEP_ARCHIVE", "Expedited"
 NO_EXPEDITED = "is in Deep Archive, which has no Expedited (ask for Standard or Bulk)"
@@ -102,7 +101,7 @@ def carry_out(lakehouse: Lakehouse, move: Move) -> Moved:
     """
     with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
         if move.seen is None:
-            move = replace(move, seen=sequence_of(_table(lakehouse, move)))
+            move = replace(move, seen=sequence_of(loaded(lakehouse, move)))
         Journal(lakehouse.archive).begin(move)
         return _done(lakehouse, move)
 
@@ -149,14 +148,14 @@ def give_up(lakehouse: Lakehouse, name: str) -> Move:
 
 
 def _finished(lakehouse: Lakehouse, move: Move) -> Moved:
-    table = _table(lakehouse, move)
-    if not _made(table, move):
+    table = loaded(lakehouse, move)
+    if not is_made(table, move):
         if move.kind == "expire":
             Journal(lakehouse.archive).finish(move)
             return Moved(move, given_up="a deletion that was not committed is decided anew")
         if move.kind == "restore":
             # a month that was written anew while S3 fetched it is whole: the others go on
-            left = set(move.partitions) - set(_others(move, placed_now(table), "archived"))
+            left = set(move.partitions) - set(not_in(move, placed_now(table), "archived"))
             move = replace(move, partitions=tuple(one for one in move.partitions if one in left) or move.partitions)
     return _done(lakehouse, move)
 
@@ -173,10 +172,10 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
     }[move.kind]
     journal = Journal(lakehouse.archive)
     try:
-        table = _table(lakehouse, move)
-        made = _made(table, move)
+        table = loaded(lakehouse, move)
+        made = is_made(table, move)
         if not made and move.kind not in RETURNING and move.seen is not None:
-            _refuse(table, move, written_since(table, move.seen) & {*move.partitions}, "was written meanwhile")
+            refuse(table, move, written_since(table, move.seen) & {*move.partitions}, "was written meanwhile")
         # of an archive there is more to do after its commit
         done = Moved(move) if made and move.kind != "archive" else work(lakehouse, table, move)
     except NotMoved:
@@ -188,13 +187,13 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
 
 
 def _archive(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
-    if not _made(table, move):
-        held = _held(table, move)
+    if not is_made(table, move):
+        held = held_files(table, move)
         manifest = _copied(lakehouse, move, held)
         manifest.write(lakehouse.archive)
         if move.sought_by:
             write_keys(lakehouse, table, held, move)
-        _commit(lakehouse, move, held, _files(held), [], "archived")
+        commit_move(lakehouse, move, held, all_files(held), [], "archived")
     manifest = read_manifest(lakehouse.archive, move.table, move.id)
     for file in manifest.files:
         set_class(lakehouse.archive, file.key, move.storage_class, "archived")
@@ -222,11 +221,11 @@ def _copied(lakehouse: Lakehouse, move: Move, held: Mapping[Partition, Sequence[
 
 def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     placed = placed_now(table)
-    _refuse(table, move, _others(move, placed, "archived"), "is not archived")
+    refuse(table, move, not_in(move, placed, "archived"), "is not archived")
     sources = {one: placed[one] for one in move.partitions}
     if move.speed == EXPEDITED:
         deep = [one for one, source in sources.items() if source.storage_class == DEEP_ARCHIVE]
-        _refuse(table, move, deep, NO_EXPEDITED)
+        refuse(table, move, deep, NO_EXPEDITED)
     files = archived_files(lakehouse, table, sources)
     for _partition, file in files:
         ask_back(lakehouse.archive, file.key, KEPT_READABLE_DAYS, move.speed)
@@ -243,7 +242,7 @@ def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
                     f"Put the right version of it back, or strike the restore: `cdap storage give-up {move.id}`"
                 )
         back.append(data_file(file, lakehouse.store.location(key)))
-    _commit(lakehouse, move, {one: [] for one in move.partitions}, [], back, "restored", sources=sources)
+    commit_move(lakehouse, move, {one: [] for one in move.partitions}, [], back, "restored", sources=sources)
     size = sum(file.bytes for _partition, file in files)
     return Moved(move, len(files), sum(file.rows for _partition, file in files), size, size)
 
@@ -251,55 +250,55 @@ def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
 def _return(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Take restored partitions out again: their archived files are where they were."""
     placed = placed_now(table)
-    _refuse(table, move, _others(move, placed, "restored"), "is not restored")
-    held, sources = _held(table, move), {one: placed[one] for one in move.partitions}
+    refuse(table, move, not_in(move, placed, "restored"), "is not restored")
+    held, sources = held_files(table, move), {one: placed[one] for one in move.partitions}
     counted = {one: sum(file.record_count for file in files) for one, files in held.items()}
-    _refuse(table, move, [one for one in held if counted[one] != placed[one].rows], "has got rows since")
+    refuse(table, move, [one for one in held if counted[one] != placed[one].rows], "has got rows since")
     rows = sum(counted.values())
-    _commit(lakehouse, move, held, _files(held), [], "archived", sources=sources)
+    commit_move(lakehouse, move, held, all_files(held), [], "archived", sources=sources)
     size = sum(file.file_size_in_bytes for files in held.values() for file in files)
     return Moved(move, sum(map(len, held.values())), rows, size, size)
 
 
 def _cool(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """In S3 the objects change their class where they are; in a folder the files are written anew, smaller."""
-    held = _held(table, move)
-    files = _files(held)
+    held = held_files(table, move)
+    files = all_files(held)
     size = sum(file.file_size_in_bytes for file in files)
     rows = sum(file.record_count for file in files)
     if move.storage_class in COLD:
         raise NotMoved(f"table {move.table}: {move.storage_class} cannot be read in place; nothing was moved")
     if not lakehouse.settings.warehouse:
         new = _rewritten(lakehouse, table, move, held, heavy=True)
-        _commit(lakehouse, move, held, files, new, "cool")
+        commit_move(lakehouse, move, held, files, new, "cool")
         return Moved(move, len(files), rows, size, sum(file.file_size_in_bytes for file in new))
     for file in files:
         if file.file_size_in_bytes >= SMALLEST_IN_IA:
             set_class(lakehouse.store, lakehouse.store.key(file.file_path), move.storage_class, "cool")
-    _commit(lakehouse, move, held, [], [], "cool")
+    commit_move(lakehouse, move, held, [], [], "cool")
     return Moved(move, len(files), rows, size, size)
 
 
 def _warm(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """In S3 the objects become standard again; in a folder they are as good as they were."""
-    held = _held(table, move)
-    files = _files(held)
+    held = held_files(table, move)
+    files = all_files(held)
     if lakehouse.settings.warehouse:
         for file in files:
             set_class(lakehouse.store, lakehouse.store.key(file.file_path), STANDARD, "hot")
-    _commit(lakehouse, move, held, [], [], None)
+    commit_move(lakehouse, move, held, [], [], None)
     size = sum(file.file_size_in_bytes for file in files)
     return Moved(move, len(files), sum(file.record_count for file in files), size, size)
 
 
 def _compact(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Many small files become few large ones; a partition that is one file already is left."""
-    held = {one: files for one, files in _held(table, move).items() if len(files) > 1}
-    files = _files(held)
+    held = {one: files for one, files in held_files(table, move).items() if len(files) > 1}
+    files = all_files(held)
     if not files:
         return Moved(move)
     new = _rewritten(lakehouse, table, move, held, heavy=False)
-    _commit(lakehouse, replace(move, partitions=tuple(held)), held, files, new, None)
+    commit_move(lakehouse, replace(move, partitions=tuple(held)), held, files, new, None)
     return Moved(
         move,
         len(files),
@@ -326,122 +325,15 @@ def _rewritten(
 def _expire(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     """Take partitions out for good; archived files go with the next sweep of the archive."""
     placed = placed_now(table)
-    live = by_partition(table, _live(table))
-    absent = [one for one in move.partitions if one not in live and not _is(placed, one, "archived")]
-    _refuse(table, move, absent, "is not there")
+    live = by_partition(table, live_files(table))
+    absent = [one for one in move.partitions if one not in live and not is_in(placed, one, "archived")]
+    refuse(table, move, absent, "is not there")
     held = {one: live.get(one, []) for one in move.partitions}
     sources = {one: placed[one] for one in move.partitions if one in placed}
-    lost = _figures(table, move, held, []).values()
-    _commit(lakehouse, move, held, _files(held), [], "expired", sources=sources)
+    lost = figures_of(table, move, held, []).values()
+    commit_move(lakehouse, move, held, all_files(held), [], "expired", sources=sources)
     files, size, rows = (sum(figures) for figures in zip(*lost, strict=True))
     return Moved(move, files, rows, size)
-
-
-def _commit(
-    lakehouse: Lakehouse,
-    move: Move,
-    held: Mapping[Partition, Sequence[DataFile]],
-    taken: Sequence[DataFile],
-    new: Sequence[DataFile],
-    tier: Tier | None,
-    sources: Mapping[Partition, Placement] | None = None,
-) -> None:
-    """Take ``taken`` out of the table and put ``new`` in, in one snapshot that says which tier the partitions have.
-
-    ``held`` are the files of each partition as they were listed; of a restore there are none that matter, for rows
-    that came after an archive stay. ``sources`` are the placements that the move goes on from, whose archived files a
-    partition goes on having if it is not deleted.
-    Raises :class:`NotMoved` when a partition was written since its files were listed.
-    """
-    from pyiceberg.exceptions import ValidationException
-    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-    kept = (sources or {}) if tier != "expired" else {}
-    figures = _figures(_table(lakehouse, move), move, held, new)
-
-    @retry(
-        retry=retry_if_exception_type(ValidationException),
-        stop=stop_after_attempt(TRIES),
-        wait=wait_random_exponential(**WAITS),
-        reraise=True,
-    )
-    def attempt() -> None:
-        table = _table(lakehouse, move)
-        if _made(table, move):
-            return  # its answer was lost: what it put in must not be put in twice
-        live = by_partition(table, _live(table))
-        placed = placed_now(table)
-        written = [one for one, source in (sources or {}).items() if placed.get(one) != source]
-        if move.kind != "restore":
-            written += [one for one, files in held.items() if {*live.get(one, [])} != {*files}]
-        _refuse(table, move, written, "was written meanwhile")
-
-        def properties(sequence: int) -> Mapping[str, str]:
-            told_before = with_written(table, held)
-            if tier is None:
-                return {
-                    **told_before,
-                    **(with_hot(table, held, sequence) if any(one in placed for one in held) else {}),
-                }
-            new_places = [
-                _placed(move, partition, tier, sequence, figures[partition], kept.get(partition)) for partition in held
-            ]
-            return {**told_before, **with_placed(table, new_places)}
-
-        confirm()  # whoever took the lock over finishes this move
-        overwritten(table, taken, new, told(move, table, figures), properties)
-
-    attempt()
-
-
-def _placed(
-    move: Move, partition: Partition, tier: Tier, sequence: int, figures: tuple[int, int, int], source: Placement | None
-) -> Placement:
-    files, size, rows = figures
-    name, storage_class, offer = move.id, move.storage_class, move.offer
-    if source is not None:
-        name, storage_class, offer = source.move, source.storage_class, source.offer
-    return Placement(
-        partition, tier, storage_class, name, move.at, sequence, None, files, size, rows, offer=offer, due=move.due
-    )
-
-
-def _figures(
-    table: Table, move: Move, held: Mapping[Partition, Sequence[DataFile]], new: Sequence[DataFile]
-) -> dict[Partition, tuple[int, int, int]]:
-    """Files, bytes and rows of each partition as the move leaves it, or as it takes it away."""
-    after, live, placed = by_partition(table, new), by_partition(table, _live(table)), placed_now(table)
-    figures = {}
-    for partition, files in held.items():
-        moved = after.get(partition) or files or live.get(partition, [])
-        count, size = len(moved), sum(file.file_size_in_bytes for file in moved)
-        rows = sum(file.record_count for file in moved)
-        if move.kind == "expire" and _is(placed, partition, "archived"):
-            archived = placed[partition]
-            count, size, rows = count + archived.files, size + archived.bytes, rows + archived.rows
-        figures[partition] = (count, size, rows)
-    return figures
-
-
-def _table(lakehouse: Lakehouse, move: Move) -> Table:
-    table = lakehouse.load(move.table)
-    if table is None:
-        raise NotMoved(f"there is no table {move.table}")
-    return table
-
-
-def _live(table: Table) -> list[DataFile]:
-    snapshot = table.current_snapshot()
-    return planned_files(table, snapshot.snapshot_id) if snapshot else []
-
-
-def _held(table: Table, move: Move) -> dict[Partition, list[DataFile]]:
-    """The files of the move's partitions. Raises :class:`NotMoved` for one without, or archived in part."""
-    live, placed = by_partition(table, _live(table)), placed_now(table)
-    _refuse(table, move, [one for one in move.partitions if one not in live], "is not in the table")
-    # rows that came after it was archived are not all of it
-    _refuse(table, move, [one for one in move.partitions if _is(placed, one, "archived")], "is archived")
-    return {one: live[one] for one in move.partitions}
 
 
 def archived_files(
@@ -451,35 +343,6 @@ def archived_files(
     name = table.name()[-1]
     manifests = {move: read_manifest(lakehouse.archive, name, move) for move in {one.move for one in sources.values()}}
     return [(one, file) for one, source in sources.items() for file in files_of(manifests[source.move], one)]
-
-
-def _made(table: Table, move: Move) -> bool:
-    """Whether the move's commit happened; a snapshot that is no longer kept leaves its placements."""
-    return any(one.move == move.id for one in placements(table)) or any(
-        snapshot.summary is not None and snapshot.summary.additional_properties.get("cdap.move") == move.id
-        for snapshot in table.metadata.snapshots
-    )
-
-
-def _is(placed: Mapping[Partition, Placement], partition: Partition, tier: Tier) -> bool:
-    return partition in placed and placed[partition].tier == tier
-
-
-def _others(move: Move, placed: Mapping[Partition, Placement], tier: Tier) -> list[Partition]:
-    return [one for one in move.partitions if not _is(placed, one, tier)]
-
-
-def _files(held: Mapping[Partition, Sequence[DataFile]]) -> list[DataFile]:
-    return [file for files in held.values() for file in files]
-
-
-def _refuse(table: Table, move: Move, wrong: Collection[Partition], what: str) -> None:
-    """Raise :class:`NotMoved` when partitions of a move are ``wrong``."""
-    if wrong:
-        columns = [field.name for field in table.spec().fields]
-        told = named_partitions([partition_text(columns, one) for one in wrong])
-        rest = "" if len(move.partitions) == len(wrong) else f" of {len(move.partitions)} partitions"
-        raise NotMoved(f"table {move.table}: {told} {what}, so nothing{rest} was moved ({move.kind})")
 
 
 def due_day(at: datetime, days: int) -> date:

@@ -15,7 +15,7 @@ from resources import lock
 from resources.lakehouse import Lakehouse
 from resources.sweep import Swept, sweep
 from resources.table_snapshots import expire
-from resources.tiers import moving
+from resources.tiers import committing
 from resources.tiers.checking import archive_faults
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.manifest import data_prefix, partition_folder
@@ -270,7 +270,7 @@ def test_files_that_a_dead_restore_left_stay_for_the_run_that_finishes_it(
 
     dead = begun("restore", "visits", [(FIRST,)], AT)
     with monkeypatch.context() as patch:
-        patch.setattr(moving, "overwritten", never)
+        patch.setattr(committing, "overwritten", never)
         with pytest.raises(KeyboardInterrupt):
             carry_out(lake, dead)
     [copied] = [path for path in data_files(lake) if f"restored-{dead.id}" in str(path)]

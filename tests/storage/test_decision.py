@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdap_assets.storage.decision import (
-    Decision,
-    Holding,
-    Rules,
-    decide,
-    leaving_cost,
-    move_cost,
-    resting_cost,
-    restore_cost,
-    total_cost,
-)
+from cdap_assets.storage.costs import Holding, leaving_cost, move_cost, restore_cost, storage_of, total_cost
+from cdap_assets.storage.decision import Decision, Rules, decide
 from cdap_assets.storage.demand import Demand, expected_demand
 from cdap_assets.storage.prices import PriceError, read_prices
 
@@ -122,7 +113,7 @@ def test_small_objects_stay_hot_in_a_cool_class_and_archived_ones_are_billed_wit
     assert small.monthly["hot"] == pytest.approx(Decimal("0.023") / 128, rel=Decimal("0.05"))
     assert small.monthly["cool"] == small.monthly["hot"]
     mixed = holding(sizes=(8 * KB,) * 1024 + (GB,), storage_class="GLACIER_IR", since=100)
-    assert resting_cost(mixed, AWS) == Decimal("0.004") + Decimal("0.023") / 128
+    assert storage_of(mixed, "GLACIER_IR", AWS) == Decimal("0.004") + Decimal("0.023") / 128
     assert move_cost(mixed, "STANDARD", AWS, TODAY) == move_cost(replace(mixed, sizes=(GB,)), "STANDARD", AWS, TODAY)
     assert small.monthly["archived"] > (Decimal("0.023") * 8 + Decimal("0.00099") * 32) / 1024
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cdap_assets.scan_cost import scan_costs
-from cdap_assets.storage.decision import Holding
+from cdap_assets.storage.costs import Holding
 from cdap_assets.storage.moves import restore
 from cdap_assets.storage.policy import RestorePolicy, prices_of, read_storage_policy
 from cdap_assets.storage.sensors import tick, wait

@@ -15,7 +15,7 @@ import pyiceberg.io.pyarrow  # noqa: F401
 
 from resources.lakehouse import Lakehouse
 from resources.settings import Settings
-from resources.tiers import moving
+from resources.tiers import committing, moving
 from resources.tiers.journal import Journal, Move
 from resources.tiers.manifest import ArchiveManifest
 
@@ -27,7 +27,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (moving, "write_keys"),
     (moving, "rewritten"),
     (moving, "set_class"),
-    (moving, "overwritten"),
+    (committing, "overwritten"),
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from resources import commit
 from resources.errors import NotMoved, PartitionsArchived
 from resources.lakehouse import Lakehouse
-from resources.tiers import moving
+from resources.tiers import committing
 from resources.tiers.inventory import sequence_of
 from resources.tiers.journal import Journal, Kind
 from resources.tiers.moving import begun, carry_out, finish_pending
@@ -73,7 +73,7 @@ def test_a_publish_to_another_partition_keeps_no_move_from_its_commit(
 ) -> None:
     lake, other = open_lake(), open_lake()
     prepared(lake, kind)
-    before_the_commit(monkeypatch, moving, lambda: put(other, [(9, SECOND)], replace={"day": [SECOND]}))
+    before_the_commit(monkeypatch, committing, lambda: put(other, [(9, SECOND)], replace={"day": [SECOND]}))
     move(lake, kind, FIRST)
     assert whole(lake) == [1, 3, 9]
 
@@ -84,7 +84,7 @@ def test_a_publish_in_place_of_a_partition_wins_over_its_move(
 ) -> None:
     lake, other = open_lake(), open_lake()
     prepared(lake, kind)
-    before_the_commit(monkeypatch, moving, lambda: put(other, [(9, FIRST)], replace={"day": [FIRST]}))
+    before_the_commit(monkeypatch, committing, lambda: put(other, [(9, FIRST)], replace={"day": [FIRST]}))
     with suppress(NotMoved):
         move(lake, kind, FIRST)
     assert whole(lake) == [2, 9]
@@ -96,7 +96,7 @@ def test_rows_appended_to_a_partition_that_moves_are_there_once(
 ) -> None:
     lake, other = open_lake(), open_lake()
     prepared(lake, kind)
-    before_the_commit(monkeypatch, moving, lambda: put(other, [(9, FIRST)], append=True))
+    before_the_commit(monkeypatch, committing, lambda: put(other, [(9, FIRST)], append=True))
     with nullcontext() if kind == "restore" else pytest.raises(NotMoved):
         move(lake, kind, FIRST)
     assert whole(lake) == [1, 2, 3, 9]
@@ -146,7 +146,7 @@ def test_rows_that_come_while_a_partition_expires_are_not_deleted(
     prepared(lake, "archive")
     if archived:
         move(lake, "archive", FIRST)
-    before_the_commit(monkeypatch, moving, lambda: put(other, [(9, FIRST)], **how))
+    before_the_commit(monkeypatch, committing, lambda: put(other, [(9, FIRST)], **how))
     try:
         move(lake, "expire", FIRST)
     except NotMoved:
@@ -186,7 +186,7 @@ def test_an_expiry_that_died_before_its_commit_deletes_nothing_that_came_meanwhi
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(moving, "overwritten", never)
+        patch.setattr(committing, "overwritten", never)
         with pytest.raises(KeyboardInterrupt):
             move(lake, "expire", FIRST)
     put(lake, [(9, FIRST)], append=True)
@@ -200,7 +200,7 @@ def test_a_snapshot_pinned_before_an_overtaken_move_reads_what_it_read(
 ) -> None:
     lake, other = open_lake(), open_lake()
     prepared(lake, "archive")
-    before_the_commit(monkeypatch, moving, lambda: put(other, [(9, SECOND)], append=True))
+    before_the_commit(monkeypatch, committing, lambda: put(other, [(9, SECOND)], append=True))
     with lake.session() as session:
         assert session.snapshot_id("visits")
         move(lake, "archive", FIRST)
