@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TABLES = ("order_lines", "raw_transactions")
 MONTH = timedelta(days=30)
 MONTHS = 12
+FORGOTTEN = timedelta(days=15)  # after which one more month of orders is no longer read
 STILL_READ = 3  # months of orders that somebody looks at to the end
 MB = 1 << 20
 TIMES = 1000  # the example is small: its cost is shown as if it were so many times larger
@@ -50,12 +51,16 @@ def demonstrate(home: Path, began: datetime) -> None:
     spec = lineage.specs["order_lines"]
     months = sorted(partition[0] for partition in _months(lakehouse, "order_lines"))
     rows = sum(_read(lakehouse, spec, [month]) for month in months)
-    console.print(f"order_lines: {rows:,} rows in {len(months)} months. With each month that passes, one less is read.")
+    console.print(
+        f"order_lines: {rows:,} rows in {len(months)} months. Somebody reads them every five days, and from fortnight "
+        "to fortnight one month less."
+    )
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for number in range(1, MONTHS + 1):
         for day in range(0, MONTH.days, 5):
-            now = began + (number - 1) * MONTH + timedelta(days=day)
-            _read(lakehouse, spec, months[min(number - 1, len(months) - STILL_READ) :])
+            passed = (number - 1) * MONTH + timedelta(days=day)
+            now = began + passed
+            _read(lakehouse, spec, months[min(passed // FORGOTTEN, len(months) - STILL_READ) :])
         now = began + number * MONTH
         decided, moves = _follow(lakehouse, lineage, now)
         table.add_row(f"{number}", *_figures(decided), "; ".join(moves) or "nothing")

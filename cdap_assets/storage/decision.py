@@ -15,6 +15,7 @@ from cdap_assets.storage.prices import MONTH_DAYS, Prices, Tier
 
 Action = Literal["stay", "cool", "archive", "warm", "expire"]
 
+IN_USE_DAYS = 14  # after a read, within which a partition is not archived
 OBSERVED_DAYS = 30  # of a partition's reads, before which nothing is concluded from them
 COMPACTED_BYTES = 128 << 20  # an object that compaction aims at
 READABLE: tuple[Tier, ...] = ("hot", "cool")
@@ -168,7 +169,7 @@ def _best(case: _Case) -> str:
     present, prices = case.holding.storage_class, case.prices
     margin = case.rules.margin * case.days / MONTH_DAYS
     readable = (present, *(name for tier in READABLE for name in prices.in_tier(tier) if name != present))
-    if case.rules.may_archive and case.demand.restores <= case.rules.max_restores:
+    if case.rules.may_archive and case.demand.restores <= case.rules.max_restores and not _in_use(case):
         archive = min(prices.in_tier("archived"), key=case.cost, default=None)
         if archive and _archiving_pays(case, archive, readable, margin):
             return archive
@@ -176,6 +177,11 @@ def _best(case: _Case) -> str:
         return present
     best = min(readable, key=case.cost)
     return best if case.cost(present) - case.cost(best) > margin else present
+
+
+def _in_use(case: _Case) -> bool:
+    """Whether anybody read it lately: the next who does must not be refused, however seldom that is."""
+    return any(count and 0 < (case.today - day).days <= IN_USE_DAYS for day, count in case.holding.reads.items())
 
 
 def _waits(case: _Case) -> bool:

@@ -181,10 +181,17 @@ def test_a_partition_that_will_expire_soon_is_not_moved_into_a_long_minimum():
 
 
 def test_more_restores_than_allowed_are_not_archived_however_cheap():
-    reads = dict.fromkeys(range(5, 400, 60), 1)
+    reads = dict.fromkeys(range(20, 400, 60), 1)
     assert decided(holding(region="local", storage_class="disk", reads=reads), region="local").tier == "cool"
     generous = Rules(may_archive=True, max_restores=60)
     assert decided(holding(region="local", storage_class="disk", reads=reads), generous, "local").tier == "archived"
+
+
+def test_what_was_read_within_a_fortnight_is_not_archived_however_seldom_that_was():
+    once = holding(written=85, reads={10: 1.0})
+    assert decided(replace(once, reads={})).action == "archive"
+    assert decided(once).action == "stay"
+    assert decided(replace(once, reads={ago(15): 1.0})).action == "archive"
 
 
 def test_a_laptop_cools_and_archives_too():
