@@ -72,7 +72,7 @@ def bars(rows: Sequence[tuple[str, float]], *, axis_title: str, label_format: st
     ]
     lowest, highest = min(row["value"] for row in shown), max(row["value"] for row in shown)
     reach = (max(highest, 0.0) - min(lowest, 0.0)) or 1.0
-    domain = [min(lowest, 0.0) - (0.12 * reach if lowest < 0 else 0.0), max(highest, 0.0) + 0.12 * reach]
+    domain = [min(lowest, 0.0) - (0.12 * reach if lowest < 0 else 0.0), max(highest, 0.0) + 0.18 * reach]
     # Wide enough for the widest usual system font: the font that will draw the page is not known here.
     label_width = min(320, 24 + 7.3 * max(len(row["name"]) for row in shown))
     # Rows are told apart by their place, not by their text: two shortened names may read alike.

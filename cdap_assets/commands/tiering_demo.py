@@ -97,7 +97,7 @@ def _follow(lakehouse: Lakehouse, lineage: Lineage, at: datetime) -> tuple[list[
     ):
         batch = config["ops"]["move_tiers"]["config"]
         partitions = [decoded(yaml.safe_load(text)) for text in batch["partitions"]]
-        how = {key: batch[key] for key in ("table", "action", "storage_class", "seen")}
+        how = {key: batch[key] for key in ("table", "action", "storage_class", "reason", "seen")}
         moved = tier(lakehouse, lineage, partitions=partitions, at=at, **how)
         told.append(_words(moved))
     return rows, told
