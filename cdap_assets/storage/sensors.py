@@ -213,10 +213,15 @@ def _due(lakehouse: Lakehouse, name: str, at: datetime) -> list[Partition]:
 
 
 def _ready(lakehouse: Lakehouse, move: Move) -> bool:
+    """Whether a restore waits for S3 no longer; one of a table or a file that is gone is for its run to tell."""
     table = lakehouse.load(move.table)
     if table is None:
-        return True  # to be given up
+        return True
     placed = placed_now(table)
     asked = {one: placed[one] for one in move.partitions if one in placed and placed[one].tier == "archived"}
-    files = archived_files(lakehouse, table, asked)
-    return all(is_readable(lakehouse.archive, file.key) for _partition, file in files)
+    try:
+        keys = [file.key for _partition, file in archived_files(lakehouse, table, asked)]
+    except FileNotFoundError:
+        return True
+    archive = lakehouse.archive
+    return not any(archive.exists(key) and not is_readable(archive, key) for key in keys)

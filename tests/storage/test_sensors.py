@@ -23,7 +23,7 @@ from resources.lakehouse import Lakehouse
 from resources.lock import exclusive
 from resources.settings import Settings
 from resources.tiers.journal import Journal
-from resources.tiers.moving import begun, carry_out
+from resources.tiers.moving import begun, carry_out, finish_pending
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, put, visits
 
 LOOKED = datetime(2024, 6, 1, 4)
@@ -211,6 +211,18 @@ def test_what_a_run_left_is_finished_by_the_next_batch_or_by_a_run_of_its_own(la
     later = tick(lake, home, AT + timedelta(hours=1), KEPT)
     assert isinstance(later, dg.SensorResult)
     assert [one.run_key for one in later.run_requests or []] != [request.run_key]
+
+
+@pytest.mark.parametrize("gone", ["data/", "manifests/"])
+def test_a_restore_of_what_is_gone_is_left_to_a_run_that_tells_it(lake: Lakehouse, home: Settings, gone: str) -> None:
+    put(lake, [(1, FIRST)])
+    carry_out(lake, begun("archive", "visits", [(FIRST,)], AT))
+    Journal(lake.archive).begin(begun("restore", "visits", [(FIRST,)], AT))
+    lake.archive.delete([found.key for found in lake.archive.list(gone)])
+    step = wait(lake, home, AT)
+    assert isinstance(step, dg.SensorResult)
+    with pytest.raises(FileNotFoundError):
+        list(finish_pending(lake))
 
 
 def test_while_a_run_moves_no_other_is_asked_for(lake: Lakehouse, home: Settings) -> None:
