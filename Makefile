@@ -37,8 +37,8 @@ test-local: setup ## tests of this machine's engine, in parallel, with one threa
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
 
 test-aws: setup ## tests of S3, Glue and Athena on a real Trino, in a process of their own
+	@$(UV) pip install -q --python $(BIN)/python --group aws-test
 	@$(BIN)/pytest -m cloud tests/cloud
-
 
 cloud-test: setup ## the tests of AWS in the account of your credentials; see docs/aws.md
 	@test -n "$$CDAP_CLOUD_BUCKET" || { echo "set CDAP_CLOUD_BUCKET to an existing bucket; docs/aws.md says what happens in it"; exit 1; }

@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from resources.errors import NotMoved
 from resources.object_store import FolderStore, ObjectStore, S3Store
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ COLD = frozenset({"GLACIER", "DEEP_ARCHIVE"})  # not readable until asked back
 STANDARD = "STANDARD"
 # it is on its way already, or there is no room for an expedited one now: the next run asks again
 ASKED_LATER = frozenset({"RestoreAlreadyInProgress", "GlacierExpeditedRetrievalNotAvailable"})
+CANNOT_ASK = frozenset({"MethodNotAllowed", "NotImplemented"})  # a store that is called S3 and has no RestoreObject
 
 
 def copy(source: ObjectStore, key: str, target: ObjectStore, target_key: str) -> None:
     """Copy a file whole, in S3 by S3 itself, very large objects in parts; the copy is standard, without tags."""
     if isinstance(source, S3Store) and isinstance(target, S3Store):
         # S3 copies tags along unless told otherwise: a restored file would go on being called archived
-        extra = {"TaggingDirective": "REPLACE"}
+        extra = {"TaggingDirective": "REPLACE", "StorageClass": STANDARD}
         place = target.bucket, target.full(target_key)
         target.client.copy(_source(source, key), *place, ExtraArgs=extra, Config=_in_few_requests())
     elif isinstance(target, FolderStore):
@@ -73,7 +75,8 @@ def class_of(store: ObjectStore, key: str) -> str:
 def ask_back(store: ObjectStore, key: str, days: int, speed: str) -> None:
     """Ask S3 for a readable copy of a cold object for ``days``, once; what is there or on its way is not asked again.
 
-    ``speed`` is Expedited, Standard or Bulk, and S3's own choice when empty. Raises ``FileNotFoundError``.
+    ``speed`` is Expedited, Standard or Bulk, and S3's own choice when empty. Raises ``FileNotFoundError``, and
+    :class:`~resources.errors.NotMoved` in a store that cannot be asked.
     """
     if not isinstance(store, S3Store):
         if not store.exists(key):
@@ -90,7 +93,12 @@ def ask_back(store: ObjectStore, key: str, days: int, speed: str) -> None:
     try:
         store.client.restore_object(Bucket=store.bucket, Key=store.full(key), RestoreRequest=request)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in ASKED_LATER:
+        code = error.response["Error"]["Code"]
+        if code in CANNOT_ASK:
+            raise NotMoved(
+                f"{store.location(key)} is in {head['StorageClass']}, which this S3 gives back to nobody"
+            ) from error
+        if code not in ASKED_LATER:
             raise
 
 

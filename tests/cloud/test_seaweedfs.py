@@ -23,7 +23,7 @@ import pytest
 import requests
 
 from resources import lease
-from resources.errors import ArchiveDamaged, PartitionsArchived
+from resources.errors import ArchiveDamaged, NotMoved, PartitionsArchived
 from resources.lakehouse import Lakehouse
 from resources.lock import Busy, exclusive
 from resources.object_store import ObjectStore, S3Store, read_bytes
@@ -161,6 +161,10 @@ def test_an_archived_partition_is_refused_until_a_restore_brings_the_same_rows_b
     assert rows(lake, other).num_rows == MANY
     assert not move(lake, "restore", day).waiting
     assert rows(lake, day).equals(before)
+    assert {class_of(lake.store, one) for one in data_keys(lake, day)} == {"STANDARD"}
+    with pytest.raises(NotMoved, match="is in GLACIER, which this S3 gives back to nobody"):
+        move(lake, "restore", cold)
+    assert pending(lake) == []
     assert digest(lake.archive, key) == content
     assert [*unreadable_files(lake), *archive_faults(lake, 10, "")] == []
 

@@ -270,7 +270,7 @@ def test_a_restore_waits_in_the_journal_until_s3_has_fetched_what_it_was_asked_f
     # each object was asked for once, however often was looked
     assert {params["Key"].removeprefix("shop/archive/") for params in asked} == archived
     assert [params["RestoreRequest"] for params in asked] == [
-        {"Days": 3, "GlacierJobParameters": {"Tier": speed}} for _ in archived
+        {"Days": 7, "GlacierJobParameters": {"Tier": speed}} for _ in archived
     ]
     assert [one.kind for one in pending(visited)] == ["restore"]
     assert not all(is_readable(visited.archive, key) for key in archived)
@@ -293,7 +293,7 @@ def test_s3_chooses_the_speed_of_a_restore_that_names_none(visited: Lakehouse) -
     move(visited, "archive", FIRST, storage_class="GLACIER")
     asked = asked_of(visited.archive)
     assert not move(visited, "restore", FIRST).waiting
-    assert [params["RestoreRequest"] for params in asked] == [{"Days": 3}] * 2
+    assert [params["RestoreRequest"] for params in asked] == [{"Days": 7}] * 2
     assert count(visited) == MANY + 3
 
 
