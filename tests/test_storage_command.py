@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -116,7 +117,7 @@ def test_what_would_move_is_shown_with_its_saving_and_what_is_decided_with_the_p
     show(shop)
     told = " ".join(capsys.readouterr().out.split())
     assert "partitions should move (a dry run, for storage.yaml does not say `apply: true`): saves " in told
-    assert "order_lines month=2023-05-01: archive; 200 days unread, " in told
+    assert re.search(r"order_lines month=2023-05-01: archive; (199|200) days unread, ", told), told  # midnight may pass
     policy(shop.home)
     monkeypatch.setattr("cdap_assets.commands.storage.SHOWN", 2)
     show(shop)
