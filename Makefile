@@ -36,9 +36,9 @@ test: test-local test-aws ## all tests; those of AWS are skipped without Java 24
 test-local: setup ## tests of this machine's engine, in parallel, with one thread each
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
 
-test-aws: setup ## tests of S3, Glue and Athena on a real Trino, in a process of their own
+test-aws: setup ## tests of S3, Glue and Athena, in two processes with a real Trino each
 	@$(UV) pip install -q --python $(BIN)/python --group aws-test
-	@$(BIN)/pytest -m cloud tests/cloud
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m cloud tests/cloud
 
 cloud-test: setup ## the tests of AWS in the account of your credentials; see docs/aws.md
 	@test -n "$$CDAP_CLOUD_BUCKET" || { echo "set CDAP_CLOUD_BUCKET to an existing bucket; docs/aws.md says what happens in it"; exit 1; }
