@@ -22,13 +22,13 @@ import ibis
 from benchmarks.shop import build, open_shop, snapshots
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, customer_features
 from cdap_assets.lineage import read_lineage
-from cdap_assets.snapshots import snapshot_rows
-from resources.lakehouse import Lakehouse
-from resources.migration import migrate
-from resources.scan_estimate import footprint, scans
-from resources.session import Session
+from cdap_assets.table_assets.snapshots import snapshot_rows
+from resources.engines.scan_estimate import footprint, scans
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.migration import migrate
+from resources.lake.session import Session
 from resources.settings import Settings
-from resources.table import TableSpec
 from tests.cloud.account import Aws, aws_account
 from tests.cloud.processes import free_port
 from tests.cloud.trino import ATHENA_CATALOG, Trino, glue_catalog
@@ -120,9 +120,9 @@ def _build(open_session: Callable[[], Session], count: int) -> float:
 
 
 def _expression(session: Session, count: int) -> ibis.Table:
-    specs = read_lineage(session.lakehouse.settings).specs
+    specs = read_lineage(session.tables.settings).specs
     tables = {name: session.read(specs[name]) for name in customer_features.inputs}
-    return customer_features(snapshot_rows(snapshots(count), session.lakehouse.settings.zone), **tables)
+    return customer_features(snapshot_rows(snapshots(count), session.tables.settings.zone), **tables)
 
 
 def _questions(cloud: Lakehouse) -> str:

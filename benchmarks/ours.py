@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from benchmarks.task import Task
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, customer_features
 from cdap_assets.lineage import read_lineage
-from cdap_assets.snapshots import cutoff, snapshot_rows
-from resources.catalog import planned_files
-from resources.lakehouse import Lakehouse
-from resources.session import Session
+from cdap_assets.table_assets.snapshots import cutoff, snapshot_rows
+from resources.iceberg.catalog import planned_files
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _session(task: Task) -> Session:
 
 
 def _expression(session: Session, cutoffs: Mapping[date, datetime]) -> ibis.Table:
-    settings = session.lakehouse.settings
+    settings = session.tables.settings
     specs = read_lineage(settings).specs
     tables = {name: session.read(specs[name]) for name in customer_features.inputs}
     return customer_features(snapshot_rows(list(cutoffs), settings.zone), **tables)

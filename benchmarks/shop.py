@@ -13,9 +13,9 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.generator import FIRST_DAY, LAST_DAY, ZONE, Delivered, generate
+from cdap_assets.commands.new_home import make_home
 from cdap_assets.definitions import build_definitions
-from cdap_assets.installation import make_home
-from cdap_assets.snapshots import WEEK, last_sunday
+from cdap_assets.table_assets.snapshots import WEEK, last_sunday
 from resources.settings import Settings
 
 CONTRACTS = Path(__file__).parent / "contracts"

@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 from benchmarks.process import in_own_process
 from benchmarks.shop import NOW, build, open_shop, snapshots
-from resources import session
-from resources.lakehouse import Lakehouse
-from resources.reads import ReadLog
+from resources.lake import session
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.reads import ReadLog
 from resources.settings import Settings
 from resources.tiers.inventory import holdings
 from resources.tiers.moving import begun, carry_out

@@ -15,12 +15,12 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
 from benchmarks.process import in_own_process
-from cdap_assets.installation import make_home
+from cdap_assets.commands.new_home import make_home
 from cdap_assets.lineage import read_lineage
-from cdap_assets.storage.assets import published, state_of, tier_rows
-from cdap_assets.storage.sensors import tick
 from cdap_assets.storage.tables import STORAGE_TIERS
-from resources.lakehouse import Lakehouse
+from cdap_assets.tiering.assets import published, state_of, tier_rows
+from cdap_assets.tiering.sensors import tick
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
 OBJECTS, PER_PARTITION, MB = 100_000, 500, 1 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,7 @@ from typing import Literal
 import typer
 
 from cdap_assets.commands import deliveries, models, plans, storage
-from cdap_assets.commands.home import console, fail, home_settings, told
-from resources.clock import utc_now
+from cdap_assets.commands.home import console, fail, home_installation, home_settings, told
 
 app = typer.Typer(
     help="Customer Data Analytics Platform: from customer files to a reviewed retention plan.",
@@ -40,7 +38,7 @@ def init(
     target: Literal["local", "aws"] = typer.Option("local", help="aws: tables on S3, in Glue, computed by Athena"),
 ) -> None:
     """Make an installation: everything of it lives in HOME; on AWS, what a person writes of it."""
-    from cdap_assets.installation import make_aws_home, make_home
+    from cdap_assets.commands.new_home import make_aws_home, make_home
 
     if example and target == "aws":
         raise fail("the example is for a local home: leave out --example or --target aws")
@@ -61,32 +59,31 @@ def init(
 @app.command()
 def run(snapshot: str | None = typer.Option(None, help="a Sunday; default: the newest snapshot date")) -> None:
     """The main job: from delivered files to a drafted retention plan."""
-    settings = home_settings()
+    home = home_installation()
     from cdap_assets.commands.running import RunFailed
     from cdap_assets.commands.running import run as run_stages
-    from cdap_assets.commands.status import plans_of, show_gaps, show_plans, show_run, status
-    from cdap_assets.lineage import read_lineage
+    from cdap_assets.commands.showing import show_gaps, show_plans, show_run
+    from cdap_assets.commands.status import status
 
-    lineage = read_lineage(settings)
-    for error in lineage.broken.values():
+    for error in home.lineage.broken.values():
         console.print(f"[red]contract left out:[/] {error}")
-    if not lineage.contracts:
+    if not home.lineage.contracts:
         raise fail(
-            f"there is no contract in {settings.contracts}; contracts/orders.yaml.example shows how to write one"
+            f"there is no contract in {home.settings.contracts}; contracts/orders.yaml.example shows how to write one"
         )
     with told():
         try:
-            done = run_stages(settings, utc_now, _date(snapshot) if snapshot else None)
+            done = run_stages(home, _date(snapshot) if snapshot else None)
         except RunFailed as error:
             raise fail(str(error)) from error
-        found = status(settings)
+        found = status(home)
     if done.stages:
-        show_run(found, lineage, done.snapshot)
+        show_run(found, done.snapshot)
         console.print(f"\ndone in {done.seconds:.0f} s")
     else:
         console.print(f"nothing is new: everything is up to date for {done.snapshot} ({done.seconds:.1f} s)")
-        show_plans(plans_of(found, done.snapshot))
-        show_gaps(found, lineage, done.snapshot)
+        show_plans(found.plans_of(done.snapshot))
+        show_gaps(found, done.snapshot)
     console.print(
         "look further: [bold]cdap ui[/]  [bold]cdap status[/]  [bold]cdap plan list[/]  [bold]cdap models list[/]"
     )
@@ -138,14 +135,15 @@ def ui() -> None:
 @app.command()
 def status(as_json: bool = typer.Option(False, "--json")) -> None:
     """Home, tables, deliveries, models, plans."""
-    settings = home_settings()
-    from cdap_assets.commands.status import show_status
+    home = home_installation()
+    from cdap_assets.commands.showing import show_status
+    from cdap_assets.commands.status import as_json as json_of
     from cdap_assets.commands.status import status as find
 
     with told():
-        found = find(settings)
+        found = find(home)
     if as_json:
-        console.print_json(json.dumps(found))
+        console.print_json(json_of(found))
     else:
         show_status(found)
 
@@ -153,11 +151,11 @@ def status(as_json: bool = typer.Option(False, "--json")) -> None:
 @app.command()
 def sql(query: str, as_csv: bool = typer.Option(False, "--csv")) -> None:
     """Read the lake with a SQL query, such as "select segment, count(*) from customer_profile group by 1"."""
-    home_settings()
-    import cdap
+    home = home_installation()
+    from resources.lake.gateway import Lake
 
     with told():
-        frame = cdap.open().sql(query)
+        frame = Lake(home.lakehouse, home.lineage.specs).sql(query)
     typer.echo(frame.to_csv(index=False) if as_csv else frame.to_string(index=False), nl=not as_csv)
 
 
@@ -168,19 +166,16 @@ def cost(
     anew: bool = typer.Option(False, "--anew", help="as if every table were rebuilt whole"),
 ) -> None:
     """What building each table now would scan and cost on Athena, told from table metadata before anything runs."""
-    settings = home_settings()
-    from cdap_assets import pipeline
+    home = home_installation()
     from cdap_assets.commands.costing import selected_tables, show_costs
-    from cdap_assets.lineage import read_lineage
-    from cdap_assets.scan_cost import scan_costs
-    from resources.lakehouse import Lakehouse
+    from cdap_assets.work.scan_cost import scan_costs
+    from cdap_assets.work.stages import chosen_snapshot
 
-    lineage = read_lineage(settings)
     with told():
-        target = pipeline.chosen_snapshot(settings, lineage, utc_now(), _date(snapshot) if snapshot else None)
-        chosen = selected_tables(settings, select) if select else None
-        costs = scan_costs(lineage, Lakehouse(settings), [target], chosen, anew=anew)
-    show_costs(costs, settings)
+        target = chosen_snapshot(home, _date(snapshot) if snapshot else None)
+        chosen = selected_tables(home, select) if select else None
+        costs = scan_costs(home.lineage, home.lakehouse, [target], chosen, anew=anew)
+    show_costs(costs, home.settings)
 
 
 @app.command()
@@ -196,24 +191,25 @@ def migrate(home: Path) -> None:
     """Move the lake of HOME, with its history, and its deliveries into this installation: from a laptop to AWS."""
     settings = home_settings()
     from cdap_assets.commands.migrating import move
+    from resources.lake.lakehouse import Lakehouse
     from resources.settings import Settings
 
     with told():
         if not (home / "settings.env").exists():
-            raise ValueError(f"{home} is no installation: it has no settings.env")
-        move(Settings.load(home), settings)
+            raise ValueError(f"{home} is not an installation: it has no settings.env")
+        move(Lakehouse(Settings.load(home)), Lakehouse(settings))
 
 
 @app.command()
 def backfill(first: str = typer.Option(..., "--from"), last: str = typer.Option(..., "--to")) -> None:
     """Build features and labels of a range of snapshots anew, after a contract fix or a history load."""
-    settings = home_settings()
+    home = home_installation()
     from cdap_assets.commands.running import RunFailed
     from cdap_assets.commands.running import backfill as build
 
     with told():
         try:
-            weeks = build(settings, utc_now, _date(first), _date(last))
+            weeks = build(home, _date(first), _date(last))
         except RunFailed as error:
             raise fail(str(error)) from error
     console.print(f"built {len(weeks)} snapshots, {weeks[0]} to {weeks[-1]}")

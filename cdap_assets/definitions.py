@@ -6,30 +6,28 @@ import warnings
 
 import dagster as dg
 
-from cdap_assets.automation import automation, sensor_status, with_policy
-from cdap_assets.checks import table_checks
-from cdap_assets.jobs import jobs
-from cdap_assets.lineage import read_lineage
+from cdap_assets.installation import Installation
 from cdap_assets.models.champion import champion
-from cdap_assets.models.lapse_model import lapse_model
-from cdap_assets.models.lifetime_value_model import lifetime_value_model
+from cdap_assets.models.lapse_model.asset import lapse_model
+from cdap_assets.models.lifetime_value_model.asset import lifetime_value_model
 from cdap_assets.models.monitoring import monitoring_checks
 from cdap_assets.models.scores import scores_asset
 from cdap_assets.models.training import DataEnds
 from cdap_assets.raw.assets import broken_asset, raw_asset
 from cdap_assets.retention.deciding import decide_plan
 from cdap_assets.retention.plan import plan_asset
-from cdap_assets.snapshots import weekly
-from cdap_assets.storage.assets import storage_assets
-from cdap_assets.storage.checks import storage_checks
-from cdap_assets.storage.moves import JOBS
-from cdap_assets.storage.policy import refusal
-from cdap_assets.storage.sensors import storage_sensors
-from cdap_assets.storage.sweeping import sweep_lake
-from cdap_assets.table_metadata import table_spec_asset
+from cdap_assets.table_assets.snapshots import weekly
+from cdap_assets.table_assets.table_checks import table_checks
+from cdap_assets.table_assets.table_metadata import table_spec_asset
+from cdap_assets.tiering.assets import storage_assets
+from cdap_assets.tiering.checks import storage_checks
+from cdap_assets.tiering.moves import JOBS
+from cdap_assets.tiering.sensors import storage_sensors
+from cdap_assets.tiering.storage_policy import refusal
+from cdap_assets.tiering.sweeping import sweep_lake
+from cdap_assets.work.automation import automation, sensor_status, with_policy
+from cdap_assets.work.jobs import jobs
 from resources.clock import Clock, utc_now
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
 from resources.settings import Settings
 
 
@@ -38,14 +36,19 @@ def build_definitions(settings: Settings | None = None, *, clock: Clock = utc_no
 
     A contract that cannot be read becomes a failing asset with the reason; the rest works.
     """
+    return definitions_of(Installation.of(settings or Settings.load(), clock))
+
+
+def definitions_of(home: Installation) -> dg.Definitions:
+    """The same for an installation that is at hand."""
     with warnings.catch_warnings():
         # one pass over many snapshots needs a backfill policy, which Dagster calls beta
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _definitions(settings or Settings.load(), clock)
+        return _definitions(home)
 
 
-def _definitions(settings: Settings, clock: Clock) -> dg.Definitions:
-    lineage = read_lineage(settings)
+def _definitions(home: Installation) -> dg.Definitions:
+    settings, lineage, clock = home.settings, home.lineage, home.clock
     partitions = weekly(settings.first_snapshot, lineage.closed, settings.timezone)
     specs = lineage.specs
     refused = refusal(settings, lineage)
@@ -72,8 +75,8 @@ def _definitions(settings: Settings, clock: Clock) -> dg.Definitions:
         schedules=scheduled,
         sensors=sensors,
         resources={
-            "lakehouse": Lakehouse(settings, clock),
-            "registry": ModelRegistry(settings),
+            "lakehouse": home.lakehouse,
+            "registry": home.registry,
             "clock": clock,
             "data_ends": DataEnds(lineage.closed),
         },

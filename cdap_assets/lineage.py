@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cdap_assets.contracts.contract import Contract, read_contracts
+from cdap_assets.contracts.contract import Contract
 from cdap_assets.contracts.document import ContractError
+from cdap_assets.contracts.reading import read_contracts
 from cdap_assets.curated.canonical import canonical_assets
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.curated.orders import customer_categories, customer_days, orders
@@ -22,9 +23,9 @@ from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.retention.outcomes import outcomes_asset
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN
 from cdap_assets.storage.tables import STORAGE_TABLES
-from cdap_assets.table_asset import TableAsset
+from cdap_assets.table_assets.table_asset import TableAsset
+from resources.iceberg.table import TableSpec
 from resources.settings import Settings
-from resources.table import TableSpec
 
 
 @dataclass(frozen=True)

@@ -93,15 +93,14 @@ def bars(rows: Sequence[tuple[str, float]], *, axis_title: str, label_format: st
     x = alt.X("value:Q", title=axis_title, axis=None, scale=alt.Scale(domain=domain, nice=False))
     colour = alt.condition("datum.value < 0", alt.value(WARM), alt.value(ACCENT))
     base = _chart(shown)
-    text = {"dx": 5, "color": INK, "fontSize": 12}
     return _svg(
         alt.layer(
             base.mark_bar(height=13).encode(x, y, color=colour),
             base.transform_filter("datum.value >= 0")
-            .mark_text(align="left", **text)
+            .mark_text(align="left", dx=5, color=INK, fontSize=12)
             .encode(x, y, text=alt.Text("value:Q", format=label_format)),
             base.transform_filter("datum.value < 0")
-            .mark_text(align="right", **{**text, "dx": -5})
+            .mark_text(align="right", dx=-5, color=INK, fontSize=12)
             .encode(x, y, text=alt.Text("value:Q", format=label_format)),
         ).properties(width=WIDTH - label_width, height=alt.Step(24))
     )

@@ -3,7 +3,7 @@
 import pandas as pd
 from sklearn.linear_model import LinearRegression
 
-from resources.model_registry import ModelRegistry
+from resources.registry.model_registry import ModelRegistry
 
 
 def register_and_serve(registry: ModelRegistry, name: str) -> None:

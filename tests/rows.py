@@ -9,7 +9,7 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
 
 LONG_AGO = datetime(2000, 1, 1)
 _PLAIN: dict[str, Any] = {

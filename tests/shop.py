@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdap_assets.installation import make_home
+from cdap_assets.commands.new_home import make_home
 from resources.settings import Settings
 
 FIRST = date(2023, 1, 1)
@@ -108,10 +108,11 @@ def make_shop(home: Path) -> Settings:
 def run_shop(settings: Settings, snapshot: date | None = None) -> list[str]:
     """Run the main job by the shop's clock, and tell the jobs that it ran."""
     from cdap_assets.commands.running import run
+    from cdap_assets.installation import Installation
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(settings.home / "dagster"))
-        return [stage.job for stage in run(settings, lambda: CLOCK, snapshot).stages]
+        return [stage.job for stage in run(Installation.of(settings, lambda: CLOCK), snapshot).stages]
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from cdap_assets.cli import app
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import take
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.conftest import Cdap, environment
 from tests.shop import CUSTOMERS, SNAPSHOT, make_shop, purchases

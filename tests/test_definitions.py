@@ -15,8 +15,8 @@ import pytest
 import yaml
 from syrupy.assertion import SnapshotAssertion
 
+from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS, EXAMPLE_FIRST_SNAPSHOT, EXAMPLE_ZONE
 from cdap_assets.definitions import build_definitions
-from cdap_assets.installation import EXAMPLE_CONTRACTS, EXAMPLE_FIRST_SNAPSHOT, EXAMPLE_ZONE
 from resources.settings import Settings
 from tests.conftest import environment
 from tests.shop import CONTRACT

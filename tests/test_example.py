@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdap_assets.installation import EXAMPLE_PACKAGE
+from cdap_assets.commands.new_home import EXAMPLE_PACKAGE
 from tests.conftest import Cdap
 
 pytestmark = pytest.mark.skipif(

@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 
 import cdap as product
 from cdap_assets.commands.running import execute
-from cdap_assets.pipeline import Stage
+from cdap_assets.installation import Installation
+from cdap_assets.work.stages import Stage
 from resources.settings import Settings
 from tests.conftest import Cdap, environment
 from tests.shop import CLOCK, make_shop, purchases
@@ -159,7 +160,7 @@ def test_a_run_goes_on_when_its_progress_cannot_be_read(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(dg.DagsterInstance, "has_run", full)
     monkeypatch.setenv("DAGSTER_HOME", str(settings.home / "dagster"))
-    execute(settings, lambda: CLOCK, Stage("refresh_lake", "lake", "a test asks"))
+    execute(Installation.of(settings, lambda: CLOCK), Stage("refresh_lake", "lake", "a test asks"))
     assert len(rows(product.open(settings.home), "order_lines")) == LINES
 
 

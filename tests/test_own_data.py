@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cdap as product
-from cdap_assets.installation import make_home
+from cdap_assets.commands.new_home import make_home
 from resources.settings import Settings
 from tests.conftest import Cdap
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cdap_assets.commands.serving import pages_server
-from resources.object_store import open_store
 from resources.settings import Settings
+from resources.stores.stores import open_store
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from cdap_assets.cli import app
 from cdap_assets.commands.storage import show
 from cdap_assets.lineage import read_lineage
-from cdap_assets.storage.moves import tier
-from resources.lakehouse import Lakehouse
+from cdap_assets.tiering.moves import tier
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.shop import make_shop
-from tests.storage.conftest import APPLIED, ARCHIVE, PRICES
+from tests.tiering.conftest import APPLIED, ARCHIVE, PRICES
 
 APRIL = date(2023, 4, 1)
 NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
@@ -104,8 +104,8 @@ def test_following_and_bringing_back_work_in_processes_of_their_own(
 def test_what_would_move_is_shown_with_its_saving_and_what_is_decided_with_the_policy(
     shop: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cdap_assets.storage.assets import published, state_of, tier_rows
     from cdap_assets.storage.tables import STORAGE_TIERS
+    from cdap_assets.tiering.assets import published, state_of, tier_rows
 
     at = NOW + timedelta(days=200)
     lakehouse = Lakehouse(shop, lambda: at)
@@ -114,13 +114,13 @@ def test_what_would_move_is_shown_with_its_saving_and_what_is_decided_with_the_p
         published(session, STORAGE_TIERS, tier_rows(found, currency, at))
     policy(shop.home, apply=False)
     monkeypatch.setattr("cdap_assets.commands.storage.console.width", 300, raising=False)
-    show(shop)
+    show(Lakehouse(shop))
     told = " ".join(capsys.readouterr().out.split())
     assert "partitions should move (a dry run, for storage.yaml does not say `apply: true`): saves " in told
     assert re.search(r"order_lines month=2023-05-01: archive; (199|200) days unread, ", told), told  # midnight may pass
     policy(shop.home)
     monkeypatch.setattr("cdap_assets.commands.storage.SHOWN", 2)
-    show(shop)
+    show(Lakehouse(shop))
     assert "partitions should move (decided): saves " in (told := " ".join(capsys.readouterr().out.split()))
     assert told.endswith(" more; they are in the table storage_tiers")
 

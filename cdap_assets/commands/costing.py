@@ -10,22 +10,23 @@ from rich.table import Table
 from cdap_assets.commands.home import console
 
 if TYPE_CHECKING:
-    from cdap_assets.scan_cost import ScanCost
+    from cdap_assets.installation import Installation
+    from cdap_assets.work.scan_cost import ScanCost
     from resources.settings import Settings
 
 GB = 10**9
 
 
-def selected_tables(settings: Settings, selection: str) -> Collection[str]:
+def selected_tables(home: Installation, selection: str) -> Collection[str]:
     """The assets that a Dagster selection such as ``group:features or +customer_profile`` names.
 
     Raises ``ValueError`` for a selection that cannot be read or names nothing.
     """
     import dagster as dg
 
-    from cdap_assets.definitions import build_definitions
+    from cdap_assets.definitions import definitions_of
 
-    graph = build_definitions(settings).resolve_asset_graph()
+    graph = definitions_of(home).resolve_asset_graph()
     try:
         keys = dg.AssetSelection.from_string(selection).resolve(graph)
     except dg.DagsterError as error:

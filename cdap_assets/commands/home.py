@@ -1,16 +1,20 @@
-"""What every command begins with: the home's settings, and errors told in one line."""
+"""What every command begins with: the home's settings or its installation, and errors told in one line."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from cdap_assets.installation import Installation
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -37,6 +41,14 @@ def home_settings() -> Settings:
     return settings
 
 
+def home_installation() -> Installation:
+    """The installation of the home. Ends the command as :func:`home_settings` does."""
+    settings = home_settings()
+    from cdap_assets.installation import Installation
+
+    return Installation.of(settings)
+
+
 def _wrong_settings(error: ValidationError) -> str:
     """Each setting that cannot be used, with the reason; what several are wrong about together names them itself."""
     reasons = []
@@ -52,11 +64,11 @@ def told() -> Iterator[None]:
     from sqlalchemy.exc import OperationalError
 
     from cdap_assets.commands.instance import InstanceUnavailable
-    from cdap_assets.pipeline import NoSnapshot
     from cdap_assets.retention.ledger import PlanRefused
-    from resources.errors import LakehouseError
-    from resources.lock import Busy
-    from resources.model_registry import RegistryUnavailable, UnknownVersion
+    from cdap_assets.work.stages import NoSnapshot
+    from resources.iceberg.errors import LakehouseError
+    from resources.registry.model_registry import RegistryUnavailable, UnknownVersion
+    from resources.stores.busy import Busy
 
     try:
         yield

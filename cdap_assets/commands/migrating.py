@@ -5,26 +5,26 @@ from __future__ import annotations
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cdap_assets.commands.home import console
-from resources.lakehouse import Lakehouse
-from resources.migration import Migrated, migrate
-from resources.object_store import open_store, read_bytes
-from resources.settings import Settings
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.migration import Migrated, migrate
+from resources.stores.object_store import read_bytes
 
 
-def move(source: Settings, target: Settings) -> None:
+def move(source: Lakehouse, target: Lakehouse) -> None:
     """Copy tables with their history, then deliveries that have not arrived; what is there already is verified.
 
-    Raises ``ValueError`` when both are one installation, and :class:`resources.migration.MigrationRefused`.
+    Raises ``ValueError`` when both are one installation, and :class:`resources.lake.migration.MigrationRefused`.
     """
-    if source.root("lake") == target.root("lake"):
+    lake = source.stores.lake.root
+    if lake == target.stores.lake.root:
         raise ValueError(
-            f"{source.home} and {target.home} have one lake, {source.root('lake')}: nothing is to be moved"
+            f"{source.settings.home} and {target.settings.home} have one lake, {lake}: nothing is to be moved"
         )
     done: list[Migrated] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("tables")
-        for moved in migrate(Lakehouse(source), Lakehouse(target)):
+        for moved in migrate(source, target):
             done.append(moved)
             progress.update(task, description=f"{moved.table}: {moved.rows:,} rows in {moved.files} files")
         progress.update(task, description="deliveries")
@@ -36,11 +36,11 @@ def move(source: Settings, target: Settings) -> None:
     )
     if len(new) < len(done):
         console.print(f"{len(done) - len(new)} were there already, with the same snapshots and rows")
-    console.print(f"next: copy contracts/ and retention.yaml into {target.home}, and run `cdap run` there")
+    console.print(f"next: copy contracts/ and retention.yaml into {target.settings.home}, and run `cdap run` there")
 
 
-def _move_landing(source: Settings, target: Settings) -> int:
-    landing, new = open_store(source.root("landing"), source), open_store(target.root("landing"), target)
+def _move_landing(source: Lakehouse, target: Lakehouse) -> int:
+    landing, new = source.stores.landing, target.stores.landing
     held = {found.key: found.size for found in new.list()}
     missing = [found.key for found in landing.list() if held.get(found.key) != found.size]
     for key in missing:

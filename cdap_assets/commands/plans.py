@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
-from cdap_assets.commands.home import console, home_settings, told
+from cdap_assets.commands.home import console, home_installation, told
+from cdap_assets.installation import Installation
 from cdap_assets.retention import ledger
 from cdap_assets.retention.export import export as write_export
-from cdap_assets.retention.policy import read_policy
-from resources.clock import utc_now
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.object_store import open_store, readable
-from resources.settings import Settings
+from cdap_assets.retention.retention_policy import read_policy
+from resources.stores.object_store import readable
 
 app = typer.Typer(help="Look at retention plans, change drafts, decide about them.", no_args_is_help=True)
 By = typer.Option(..., "--by", help="the person who decides")
@@ -24,12 +19,14 @@ SHOWN = 20
 @app.command("list")
 def list_plans(as_json: bool = typer.Option(False, "--json")) -> None:
     """All plans with their state."""
-    from cdap_assets.commands.status import show_plans, status
+    from cdap_assets.commands.showing import show_plans
+    from cdap_assets.commands.status import as_json as json_of
+    from cdap_assets.commands.status import status
 
     with told():
-        plans = status(home_settings())["plans"]
+        plans = status(home_installation()).plans
     if as_json:
-        console.print_json(json.dumps(plans))
+        console.print_json(json_of(plans))
     else:
         show_plans(plans)
 
@@ -39,8 +36,8 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
     """Whom a plan contacts, and why."""
     from rich.table import Table
 
-    settings = home_settings()
-    with told(), Lakehouse(settings).in_process() as session:
+    home = home_installation()
+    with told(), home.lakehouse.in_process() as session:
         state = ledger.plan_states(session).get(plan_id)
         if state is None:
             raise ledger.PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
@@ -60,18 +57,17 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
         console.print(table)
         if len(shown) < len(contacts):
             console.print(f"and {len(contacts) - len(shown):,} more; --all shows them")
-    from cdap_assets.retention.page import page_name
+    from cdap_assets.retention.plan_page import page_name
 
-    pages = open_store(settings.root("pages"), settings)
-    console.print(f"page {readable(pages.location(page_name(plan_id)))}")
+    console.print(f"page {readable(home.lakehouse.stores.pages.location(page_name(plan_id)))}")
 
 
 @app.command()
 def diff(plan_id: str, other: str = typer.Argument(..., help="the plan to compare with")) -> None:
     """Who entered and left between two plans."""
-    from cdap_assets.retention.page import changed
+    from cdap_assets.retention.plan_page import changed
 
-    with told(), Lakehouse(home_settings()).in_process() as session:
+    with told(), home_installation().lakehouse.in_process() as session:
         states = ledger.plan_states(session)
         found = {}
         for name in (plan_id, other):
@@ -93,11 +89,11 @@ def edit(
     by: str = By,
 ) -> None:
     """Take customers out of a draft or put some in, with a reason."""
-    settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
-        state = ledger.edit(session, plan_id, drop=drop, add=add, by=by, reason=reason, at=utc_now())
+    home = home_installation()
+    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
+        state = ledger.edit(session, plan_id, drop=drop, add=add, by=by, reason=reason, at=home.clock())
     console.print(f"plan {plan_id}: {len(state.dropped)} dropped, {len(state.added)} added so far")
-    _renew_page(settings, plan_id)
+    _renew_page(home, plan_id)
 
 
 @app.command()
@@ -109,51 +105,50 @@ def approve(
     export: bool = typer.Option(True, help="write the activation files at once"),
 ) -> None:
     """Approve a plan, whole or in part, and write its activation files."""
-    settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
-        policy = read_policy(settings.retention_file)
+    home = home_installation()
+    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
+        policy = read_policy(home.settings.retention_file)
         state = ledger.approve(
             session,
             plan_id,
             by=by,
-            at=utc_now(),
+            at=home.clock(),
             first=first,
             note=note,
             budget=policy.budget,
             max_contacts=policy.max_contacts,
         )
     console.print(f"plan {plan_id} is {state.state} by {by}: {state.approved_contacts:,} contacts")
-    _renew_page(settings, plan_id)
+    _renew_page(home, plan_id)
     if export:
-        _export(settings, plan_id, by)
+        _export(home, plan_id, by)
 
 
 @app.command()
 def reject(plan_id: str, by: str = By, reason: str = typer.Option(..., "--reason")) -> None:
     """Reject a plan, with a reason."""
-    settings = home_settings()
-    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
-        ledger.reject(session, plan_id, by=by, reason=reason, at=utc_now())
+    home = home_installation()
+    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
+        ledger.reject(session, plan_id, by=by, reason=reason, at=home.clock())
     console.print(f"plan {plan_id} is rejected by {by}")
-    _renew_page(settings, plan_id)
+    _renew_page(home, plan_id)
 
 
 @app.command("export")
 def export_plan(plan_id: str, by: str = By) -> None:
     """Write the activation files of an approved plan again."""
-    _export(home_settings(), plan_id, by)
+    _export(home_installation(), plan_id, by)
 
 
-def _export(settings: Settings, plan_id: str, by: str) -> None:
-    with told(), ledger.deciding(settings), Lakehouse(settings).in_process() as session:
-        written = write_export(session, settings, plan_id, by=by, at=utc_now())
+def _export(home: Installation, plan_id: str, by: str) -> None:
+    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
+        written = write_export(session, home.settings, plan_id, by=by, at=home.clock())
     console.print(f"{written.rows:,} rows in {written.csv} and {plan_id}.parquet")
 
 
-def _renew_page(settings: Settings, plan_id: str) -> None:
-    from cdap_assets.lineage import read_lineage
-    from cdap_assets.retention.page import write_plan_page
+def _renew_page(home: Installation, plan_id: str) -> None:
+    from cdap_assets.retention.plan_page import write_plan_page
 
     with told():
-        policy, ends = read_policy(settings.retention_file), read_lineage(settings).closed
-        write_plan_page(Lakehouse(settings), ModelRegistry(settings), plan_id, policy, ends)
+        policy = read_policy(home.settings.retention_file)
+        write_plan_page(home.lakehouse, home.registry, plan_id, policy, home.lineage.closed)

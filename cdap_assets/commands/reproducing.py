@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from cdap_assets.commands.home import console, fail, home_settings, told
+from cdap_assets.commands.home import console, fail, home_installation, told
 
 if TYPE_CHECKING:
     from cdap_assets.models.reproducing import Reproduction
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 def reproduce_version(name: str, version: int) -> None:
     """Train a version again from the table snapshots in its record, and compare every metric."""
     from cdap_assets.models.reproducing import reproduce
-    from resources.lakehouse import Lakehouse
-    from resources.model_registry import ModelRegistry
 
-    settings = home_settings()
+    home = home_installation()
     with told():
-        found = reproduce(Lakehouse(settings), ModelRegistry(settings), name, version)
+        found = reproduce(home.lakehouse, home.registry, name, version)
     show(found)
     if not found.reproduced:
         differing = [entry.name for entry in found.metrics if not entry.same]

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cdap_assets import pipeline
 from cdap_assets.commands.home import console
 from cdap_assets.commands.instance import open_instance
-from cdap_assets.lineage import Lineage, read_lineage
-from cdap_assets.pipeline import Stage, contiguous
-from resources.lakehouse import Lakehouse
-from resources.lock import Busy, exclusive
-from resources.model_registry import ModelRegistry
+from cdap_assets.installation import Installation
+from cdap_assets.work import stages
+from cdap_assets.work.stages import Stage, contiguous
 from resources.settings import Settings
+from resources.stores.busy import Busy
+from resources.stores.lock import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator
 
     import dagster as dg
 
@@ -45,30 +43,28 @@ class Outcome:
     seconds: float
 
 
-def run(settings: Settings, clock: Callable[[], datetime], asked: date | None) -> Outcome:
+def run(home: Installation, asked: date | None) -> Outcome:
     """Run what is left to do for a snapshot date, one stage after another.
 
-    Raises :class:`RunFailed` with the failing step's message, :class:`pipeline.NoSnapshot`, or ``ValueError``
+    Raises :class:`RunFailed` with the failing step's message, :class:`stages.NoSnapshot`, or ``ValueError``
     when another run holds the home.
     """
     started = time.perf_counter()
-    lineage, lakehouse, registry = read_lineage(settings), Lakehouse(settings), ModelRegistry(settings)
-    target = pipeline.chosen_snapshot(settings, lineage, clock(), asked)
-    latest = pipeline.latest_snapshot(settings, lineage, clock())
+    target = stages.chosen_snapshot(home, asked)
     done: list[Stage] = []
-    with holding(settings), ExitStack() as stack:
+    with holding(home.settings), ExitStack() as stack:
         runner: Runner | None = None
         for find in (
-            lambda: pipeline.lake_stage(settings, lineage, lakehouse),
-            lambda: pipeline.snapshot_stage(settings, lineage, lakehouse, target),
-            lambda: pipeline.training_stage(lakehouse, registry, target, latest),
-            lambda: pipeline.planning_stage(settings, lakehouse, registry, target),
-            lambda: pipeline.outcomes_stage(lineage, lakehouse),
+            lambda: stages.lake_stage(home),
+            lambda: stages.snapshot_stage(home, target),
+            lambda: stages.training_stage(home, target),
+            lambda: stages.planning_stage(home, target),
+            lambda: stages.outcomes_stage(home),
         ):
             stage = find()
             if stage is not None:
                 # Dagster is loaded only when there is something to run
-                runner = runner or stack.enter_context(_runner(settings, lineage, clock))
+                runner = runner or stack.enter_context(_runner(home))
                 runner.execute(stage)
                 done.append(stage)
     return Outcome(target, tuple(done), time.perf_counter() - started)
@@ -174,19 +170,19 @@ class Runner:
         return f"run {run_id} failed before its first step; see `cdap ui`"
 
 
-def execute(settings: Settings, clock: Callable[[], datetime], stage: Stage) -> None:
+def execute(home: Installation, stage: Stage) -> None:
     """Run one stage beside the main job. Raises :class:`RunFailed`."""
-    with _runner(settings, read_lineage(settings), clock) as runner:
+    with _runner(home) as runner:
         runner.execute(stage)
 
 
 @contextmanager
-def _runner(settings: Settings, lineage: Lineage, clock: Callable[[], datetime]) -> Iterator[Runner]:
-    from cdap_assets.definitions import build_definitions
+def _runner(home: Installation) -> Iterator[Runner]:
+    from cdap_assets.definitions import definitions_of
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with open_instance(settings.home) as instance:
-        yield Runner(build_definitions(settings, clock=clock), instance, lineage.broken)
+    with open_instance(home.settings.home) as instance:
+        yield Runner(definitions_of(home), instance, home.lineage.broken)
 
 
 def _progress() -> Progress:
@@ -200,15 +196,14 @@ def _progress() -> Progress:
     )
 
 
-def backfill(settings: Settings, clock: Callable[[], datetime], first: date, last: date) -> list[date]:
+def backfill(home: Installation, first: date, last: date) -> list[date]:
     """Build features and labels of every snapshot from ``first`` to ``last`` anew, in one pass."""
-    from cdap_assets.snapshots import weeks_between
+    from cdap_assets.table_assets.snapshots import weeks_between
 
-    lineage: Lineage = read_lineage(settings)
-    last = pipeline.chosen_snapshot(settings, lineage, clock(), last)
-    weeks = weeks_between(max(first, settings.first_snapshot), last)
+    last = stages.chosen_snapshot(home, last)
+    weeks = weeks_between(max(first, home.settings.first_snapshot), last)
     if not weeks:
-        raise pipeline.NoSnapshot(f"there is no snapshot from {first} to {last}")
-    with holding(settings), _runner(settings, lineage, clock) as runner:
+        raise stages.NoSnapshot(f"there is no snapshot from {first} to {last}")
+    with holding(home.settings), _runner(home) as runner:
         runner.execute(Stage("build_snapshots", "features", f"{len(weeks)} snapshots anew", tuple(weeks)))
     return weeks

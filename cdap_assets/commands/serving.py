@@ -14,9 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cdap_assets.commands.home import console
-from resources.model_registry import ModelRegistry
-from resources.object_store import ObjectStore, open_store, read_bytes
+from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
+from resources.stores.object_store import ObjectStore, read_bytes
+from resources.stores.stores import open_store
 
 LOOPBACK = "127.0.0.1"
 PAGE = re.compile(r"/([A-Za-z0-9_][\w.-]*\.html)", re.ASCII)

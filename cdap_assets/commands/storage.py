@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import typer
 from rich.table import Table
 
-from cdap_assets.commands.home import console, fail, home_settings, told
+from cdap_assets.commands.home import console, fail, home_installation, home_settings, told
 from resources.clock import utc_now
 
 if TYPE_CHECKING:
-    from resources.settings import Settings
+    from cdap_assets.installation import Installation
+    from resources.lake.lakehouse import Lakehouse
 
 app = typer.Typer(help="Where data lies, what that costs, what moves, and how it comes back.", no_args_is_help=True)
 MB = 1 << 20
@@ -27,29 +28,27 @@ SHOWN = 20
 @app.command()
 def review() -> None:
     """Look at every partition: what it costs where it is, how it is used, and where it should be. Moves nothing."""
-    settings = home_settings()
+    home = home_installation()
     with told():
-        _run(settings, _review_stage())
-        show(settings)
+        _run(home, _review_stage())
+        show(home.lakehouse)
 
 
 @app.command()
 def run() -> None:
     """What the sensors do: finish what was left, look at storage, and move what storage.yaml lets move."""
-    settings = home_settings()
+    home = home_installation()
     from cdap_assets.commands.running import RunFailed, execute
-    from cdap_assets.storage.following import follow
-    from resources.lakehouse import Lakehouse
+    from cdap_assets.tiering.following import follow
 
     with told():
-        lakehouse = Lakehouse(settings)
         failed = []
-        for stage in follow(lakehouse, settings, utc_now):
+        for stage in follow(home.lakehouse, home.settings, home.clock):
             try:
-                execute(settings, utc_now, stage)
+                execute(home, stage)
             except RunFailed as error:
                 failed.append(str(error))  # one batch that cannot be moved holds up no other
-        show(settings)
+        show(home.lakehouse)
     if failed:
         raise fail("\n".join(failed))
 
@@ -62,14 +61,12 @@ def restore(
     days: int = typer.Option(0, min=0, help="after which it goes back; default: as storage.yaml says"),
 ) -> None:
     """Bring archived partitions back into their table."""
-    settings = home_settings()
-    from cdap_assets.storage.moves import chosen
-    from cdap_assets.storage.moves import restore as bring_back
-    from resources.lakehouse import Lakehouse
+    lakehouse = home_installation().lakehouse
+    from cdap_assets.tiering.moves import chosen
+    from cdap_assets.tiering.moves import restore as bring_back
 
     with told():
-        lakehouse = Lakehouse(settings)
-        moved = bring_back(lakehouse, table, chosen(lakehouse, table, partition), speed, days, utc_now())
+        moved = bring_back(lakehouse, table, chosen(lakehouse, table, partition), speed, days, lakehouse.clock())
     if moved.waiting:
         console.print(f"asked S3 for {table}: it needs hours; `cdap storage run` or the restore sensor goes on then")
     else:
@@ -79,12 +76,11 @@ def restore(
 @app.command("give-up")
 def give_up(move: str) -> None:
     """Strike a move that fails in every run; its partitions stay where the last commit left them."""
-    settings = home_settings()
-    from resources.lakehouse import Lakehouse
+    lakehouse = home_installation().lakehouse
     from resources.tiers.moving import give_up as strike
 
     with told():
-        struck = strike(Lakehouse(settings), move)
+        struck = strike(lakehouse, move)
     console.print(f"{struck.kind} of {struck.table} is struck; a look at storage decides anew")
 
 
@@ -113,13 +109,12 @@ def demo(home: Path) -> None:
         demonstrate(home, utc_now())
 
 
-def show(settings: Settings) -> None:
+def show(lakehouse: Lakehouse) -> None:
     """Bytes and cost by tier, and what would move."""
-    from cdap_assets.storage.policy import read_storage_policy
-    from cdap_assets.storage.sensors import STAYING, decisions
-    from resources.lakehouse import Lakehouse
+    from cdap_assets.tiering.sensors import STAYING, decisions
+    from cdap_assets.tiering.storage_policy import read_storage_policy
 
-    rows = decisions(Lakehouse(settings))
+    rows = decisions(lakehouse)
     if not rows:
         console.print("the lake holds nothing yet: `cdap run` fills it")
         return
@@ -129,7 +124,7 @@ def show(settings: Settings) -> None:
         console.print("nothing would move")
         return
     saving, cost = sum(row["saving"] for row in moves), sum(row["move_cost"] for row in moves)
-    applied = read_storage_policy(settings.home).apply
+    applied = read_storage_policy(lakehouse.settings.home).apply
     what = "decided" if applied else "a dry run, for storage.yaml does not say `apply: true`"
     console.print(
         f"{len(moves)} partitions should move ({what}): saves {saving:.4f} {moves[0]['currency']} a month for "
@@ -158,15 +153,15 @@ def _size(size: int) -> str:
 
 
 def _review_stage() -> Any:
-    from cdap_assets.storage.following import review_stage
+    from cdap_assets.tiering.following import review_stage
 
     return review_stage()
 
 
-def _run(settings: Settings, stage: Any) -> None:
+def _run(home: Installation, stage: Any) -> None:
     from cdap_assets.commands.running import RunFailed, execute
 
     try:
-        execute(settings, utc_now, stage)
+        execute(home, stage)
     except RunFailed as error:
         raise fail(str(error)) from error

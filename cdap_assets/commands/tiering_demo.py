@@ -12,22 +12,24 @@ import yaml
 from rich.table import Table
 
 from cdap_assets.commands.home import console
+from cdap_assets.commands.new_home import make_home
 from cdap_assets.commands.running import execute
-from cdap_assets.installation import make_home
-from cdap_assets.lineage import Lineage, read_lineage
-from cdap_assets.pipeline import Stage
-from cdap_assets.storage.assets import STAY, state_of, tier_rows
-from cdap_assets.storage.moves import chosen, restore, tier
-from cdap_assets.storage.policy import FILE, read_storage_policy
-from cdap_assets.storage.sensors import batched
-from resources.errors import PartitionsArchived
-from resources.lakehouse import Lakehouse
+from cdap_assets.installation import Installation
+from cdap_assets.lineage import Lineage
+from cdap_assets.tiering.assets import STAY, state_of, tier_rows
+from cdap_assets.tiering.moves import chosen, restore, tier
+from cdap_assets.tiering.sensors import batched
+from cdap_assets.tiering.storage_policy import FILE, read_storage_policy
+from cdap_assets.work.stages import Stage
+from resources.clock import Clock
+from resources.iceberg.errors import PartitionsArchived
+from resources.iceberg.placement import decoded
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.tiers.moving import Moved
-from resources.tiers.placement import decoded
 
 if TYPE_CHECKING:
-    from resources.table import TableSpec
+    from resources.iceberg.table import TableSpec
 
 TABLES = ("order_lines", "raw_transactions")
 MONTH = timedelta(days=30)
@@ -44,10 +46,9 @@ POLICY = {"apply": True, "prices": "local", "margin": 0, "min_hot_days": 30, "re
 
 def demonstrate(home: Path, began: datetime) -> None:
     """Make ``home`` with the example's tables, and show a year from ``began`` (UTC) in which less and less is read."""
-    settings = _home(home, began)
-    lineage = read_lineage(settings)
     now = began
-    lakehouse = Lakehouse(settings, lambda: now)
+    installation = _home(home, lambda: now)
+    lineage, lakehouse = installation.lineage, installation.lakehouse
     spec = lineage.specs["order_lines"]
     months = sorted(partition[0] for partition in _months(lakehouse, "order_lines"))
     rows = sum(_read(lakehouse, spec, [month]) for month in months)
@@ -68,13 +69,13 @@ def demonstrate(home: Path, began: datetime) -> None:
     _bring_back(lakehouse, spec, now)
 
 
-def _home(home: Path, began: datetime) -> Settings:
+def _home(home: Path, clock: Clock) -> Installation:
     if not home.exists():
         make_home(home, example=True, first_snapshot=date(2017, 1, 1), timezone="America/New_York")
     (home / FILE).write_text(yaml.safe_dump(POLICY), encoding="utf-8")
-    settings = Settings.load(home)
-    execute(settings, lambda: began, Stage("refresh_lake", "lake", "the example's tables"))
-    return settings
+    installation = Installation.of(Settings.load(home), clock)
+    execute(installation, Stage("refresh_lake", "lake", "the example's tables"))
+    return installation
 
 
 def _months(lakehouse: Lakehouse, name: str) -> set[tuple[Any, ...]]:

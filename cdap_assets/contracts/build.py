@@ -16,8 +16,8 @@ from sqlglot import exp
 
 from cdap_assets.contracts.document import did_you_mean
 from cdap_assets.contracts.expression import Expression, ExpressionError, column_name, position_of
-from resources import builtins
-from resources.table import INSTANT
+from resources.engines import builtins
+from resources.iceberg.table import INSTANT
 
 _WIDEST = 38  # digits of the widest decimal on DuckDB, Trino and Iceberg
 _LONG = 18  # digits of the widest decimal of 64 bits
@@ -77,6 +77,22 @@ def kind_of(value: ir.Value) -> str:
     }
     type_ = value.type()
     return next((kind for family, kind in kinds.items() if isinstance(type_, family)), str(type_))
+
+
+def build(
+    expression: Expression,
+    columns: Mapping[str, ir.Value],
+    timezone: str,
+    aggregated: Mapping[str, ir.Value] | None = None,
+) -> ir.Value:
+    """The Ibis value of an expression.
+
+    ``columns`` gives the value of each name, those of a joined source as ``source.column``. ``timezone``
+    (IANA) is that of days: a cast between a date and an instant means local midnight, or the local day.
+    ``aggregated`` gives values that stand for aggregates already computed, by their ``sql``.
+    Raises ExpressionError for an unknown column and for types that do not fit.
+    """
+    return Builder(expression.text, columns, timezone, aggregated or {}).build(expression.node)
 
 
 class Builder:

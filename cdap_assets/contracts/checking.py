@@ -7,11 +7,11 @@ from typing import Any
 
 import ibis
 
-from cdap_assets.contracts.contract import Contract
+from cdap_assets.contracts.contract import Contract, Join, Output
 from cdap_assets.contracts.document import ContractError, Document, Place, did_you_mean
 from cdap_assets.contracts.expression import Expression, ExpressionError
-from cdap_assets.contracts.mapping import Join, Output, Rows
-from resources.table import Column
+from cdap_assets.contracts.mapping import Rows
+from resources.iceberg.table import Column
 
 
 def located(document: Document, error: ExpressionError, place: Place) -> ContractError:

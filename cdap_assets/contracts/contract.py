@@ -6,26 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from cdap_assets.contracts.document import ContractError
-from resources.file_format import FileFormat
-from resources.table import INSTANT, Column, PersonalData
-
-if TYPE_CHECKING:
-    from cdap_assets.contracts.mapping import Output
-
-
-__all__ = [
-    "RAW_COLUMNS",
-    "Contract",
-    "ContractError",
-    "FileFormat",
-    "History",
-    "SourceColumn",
-    "read_contract",
-    "read_contracts",
-]
+from cdap_assets.contracts.expression import Expression
+from resources.engines.file_format import FileFormat
+from resources.iceberg.table import INSTANT, PersonalData
 
 # What every raw table has beside the source's own columns; expressions may use them.
 RAW_COLUMNS: dict[str, str] = {
@@ -83,6 +68,40 @@ class History:
 
 
 @dataclass(frozen=True)
+class Join:
+    """An equi-join with another contract's raw table: ``on`` pairs a left column with one of ``source``.
+
+    The pairs cover a key of ``source``. The caller passes tables in which at most one row of a key is valid
+    at any instant, so that a row finds at most one at a time.
+    """
+
+    source: str
+    on: tuple[tuple[str, str], ...]
+    how: Literal["inner", "left"] = "inner"
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a contract fills one canonical table, ``entity``.
+
+    ``columns`` maps target columns to expressions, defaults included; ``where`` keeps rows for which it is
+    true; ``group_by`` names raw columns, and then every other column stands inside an aggregate.
+    """
+
+    name: str
+    entity: str
+    columns: Mapping[str, Expression]
+    joins: tuple[Join, ...] = ()
+    where: Expression | None = None
+    group_by: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The joined sources, beside the contract's own."""
+        return tuple(join.source for join in self.joins)
+
+
+@dataclass(frozen=True)
 class Contract:
     """One source: what its files hold, what that means, and which canonical tables it fills.
 
@@ -129,48 +148,3 @@ class Contract:
     def raw_types(self) -> dict[str, str]:
         """The Ibis types of the raw table that expressions read: the source's columns and RAW_COLUMNS."""
         return {column.name: column.type for column in self.columns} | RAW_COLUMNS
-
-
-def read_contract(path: Path, entities: Mapping[str, tuple[Column, ...]]) -> Contract:
-    """The contract in the ODCS 3.1 YAML file at ``path``.
-
-    ``entities`` are the canonical tables by name with the columns that a mapping may fill; those that are not
-    nullable must be filled. Raises ContractError with file, line and column for whatever is missing, unknown
-    or does not fit. What reads a joined source's columns is checked only by ``read_contracts``.
-    """
-    from cdap_assets.contracts.reading import Reader
-
-    return Reader(path, entities).contract
-
-
-def read_contracts(
-    folder: Path, entities: Mapping[str, tuple[Column, ...]]
-) -> tuple[dict[str, Contract], dict[str, ContractError]]:
-    """All contracts in ``folder`` (``*.yaml``), by name, and the errors of those that are broken, by file stem.
-
-    A broken contract leaves the rest working. Of two contracts with one name the second by file name is an
-    error, and so is a contract that joins a source without a working contract.
-    """
-    from cdap_assets.contracts.reading import Reader
-
-    readers: dict[str, Reader] = {}
-    errors: dict[str, ContractError] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            reader = Reader(path, entities)
-            earlier = readers.setdefault(reader.contract.name, reader)
-            if earlier is not reader:
-                raise reader.document.error(
-                    ("name",), f"{earlier.contract.path.name} already names its source {reader.contract.name}"
-                )
-        except ContractError as error:
-            errors[path.stem] = error
-    contracts = {name: reader.contract for name, reader in readers.items()}
-    declared = dict(contracts)
-    for name, reader in readers.items():
-        try:
-            reader.check_joins(declared)
-        except ContractError as error:
-            errors[reader.contract.path.stem] = error
-            del contracts[name]
-    return contracts, errors

@@ -9,16 +9,12 @@ output groups. Texts are parsed by sqlglot and never reach an engine as SQL: Ibi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlglot
 import sqlglot.errors
 from sqlglot import exp
-
-if TYPE_CHECKING:
-    import ibis.expr.types as ir
 
 _LONGEST = 2_000
 _DEEPEST = 60  # keeps every later walk far from Python's recursion limit
@@ -100,23 +96,6 @@ class Expression:
         for node in self.node.find_all(exp.Column, bfs=False):
             if not _enclosing_aggregate(node):
                 yield column_name(node), position_of(node)
-
-    def build(
-        self,
-        columns: Mapping[str, ir.Value],
-        timezone: str,
-        aggregated: Mapping[str, ir.Value] | None = None,
-    ) -> ir.Value:
-        """The Ibis value.
-
-        ``columns`` gives the value of each name, those of a joined source as ``source.column``. ``timezone``
-        (IANA) is that of days: a cast between a date and an instant means local midnight, or the local day.
-        ``aggregated`` gives values that stand for aggregates already computed, by their ``sql``.
-        Raises ExpressionError for an unknown column and for types that do not fit.
-        """
-        from cdap_assets.contracts.build import Builder
-
-        return Builder(self.text, columns, timezone, aggregated or {}).build(self.node)
 
 
 def parse(text: str) -> Expression:

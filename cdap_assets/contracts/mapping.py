@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from cdap_assets.contracts.contract import Contract, Output
 from cdap_assets.contracts.expression import Expression, ExpressionError, parse
-from resources.table import INSTANT, Column
+from resources.iceberg.table import INSTANT, Column
 
 if TYPE_CHECKING:
     import ibis
     import ibis.expr.types as ir
-
-    from cdap_assets.contracts.contract import Contract
 
 # The life of a row over all sides of a join; a column name has no dot, so nothing collides.
 _LIFE = {"known_at": ".known_at", "until": ".until", "delivered_at": ".delivered_at"}
@@ -30,40 +28,6 @@ _FITS = {
     "date": ("date",),
     "timestamp": ("instant",),
 }
-
-
-@dataclass(frozen=True)
-class Join:
-    """An equi-join with another contract's raw table: ``on`` pairs a left column with one of ``source``.
-
-    The pairs cover a key of ``source``. The caller passes tables in which at most one row of a key is valid
-    at any instant, so that a row finds at most one at a time.
-    """
-
-    source: str
-    on: tuple[tuple[str, str], ...]
-    how: Literal["inner", "left"] = "inner"
-
-
-@dataclass(frozen=True)
-class Output:
-    """How a contract fills one canonical table, ``entity``.
-
-    ``columns`` maps target columns to expressions, defaults included; ``where`` keeps rows for which it is
-    true; ``group_by`` names raw columns, and then every other column stands inside an aggregate.
-    """
-
-    name: str
-    entity: str
-    columns: Mapping[str, Expression]
-    joins: tuple[Join, ...] = ()
-    where: Expression | None = None
-    group_by: tuple[str, ...] = ()
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The joined sources, beside the contract's own."""
-        return tuple(join.source for join in self.joins)
 
 
 def with_defaults(
@@ -134,9 +98,9 @@ class Rows:
             self._group()
 
     def condition(self, where: Expression) -> ir.BooleanValue:
-        from cdap_assets.contracts.build import kind_of
+        from cdap_assets.contracts.build import build, kind_of
 
-        value = where.build(self.columns, self.timezone)
+        value = build(where, self.columns, self.timezone)
         if kind_of(value) != "boolean":
             raise ExpressionError(where.text, 0, f"expected a condition, found {kind_of(value)}")
         return value
@@ -146,12 +110,12 @@ class Rows:
         import ibis
         import ibis.expr.datatypes as dt
 
-        from cdap_assets.contracts.build import cast_exactly, decimal_of_float, kind_of
+        from cdap_assets.contracts.build import build, cast_exactly, decimal_of_float, kind_of
 
         expression = self.output.columns.get(column.name)
         if expression is None:
             return ibis.null(column.type)
-        value = expression.build(self.columns, self.timezone, self.aggregated)
+        value = build(expression, self.columns, self.timezone, self.aggregated)
         fits = _FITS[column.type.partition("(")[0]]
         if kind_of(value) not in (*fits, "null"):
             message = f"{column.name} is {column.type}, the expression a {kind_of(value)}; cast it"
@@ -162,10 +126,12 @@ class Rows:
         return cast_exactly(value, target)
 
     def _group(self) -> None:
+        from cdap_assets.contracts.build import build
+
         metrics = {}
         for expression in self.output.columns.values():
             for aggregate in expression.aggregates():
-                metrics[aggregate.sql] = aggregate.build(self.columns, self.timezone)
+                metrics[aggregate.sql] = build(aggregate, self.columns, self.timezone)
         keys = [self.columns[name] for name in self.output.group_by]
         named = {f"aggregate {number}": value for number, value in enumerate(metrics.values())}
         known, until, delivered = (self.table[place] for place in _LIFE.values())

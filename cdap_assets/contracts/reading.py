@@ -12,12 +12,13 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from pydantic import BaseModel, ValidationError
 
 from cdap_assets.contracts.checking import OutputCheck, located
-from cdap_assets.contracts.contract import RAW_COLUMNS, Contract, FileFormat, History, SourceColumn
+from cdap_assets.contracts.contract import RAW_COLUMNS, Contract, History, Join, Output, SourceColumn
 from cdap_assets.contracts.custom_properties import ColumnProperties, ContractProperties, OutputProperties
-from cdap_assets.contracts.document import Document, Place, did_you_mean
+from cdap_assets.contracts.document import ContractError, Document, Place, did_you_mean
 from cdap_assets.contracts.expression import Expression, ExpressionError, parse
-from cdap_assets.contracts.mapping import Join, Output, with_defaults
-from resources.table import INSTANT, Column
+from cdap_assets.contracts.mapping import with_defaults
+from resources.engines.file_format import FileFormat
+from resources.iceberg.table import INSTANT, Column
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -33,6 +34,47 @@ _TYPES = {
     "timestamp": INSTANT,
 }
 _OPTIONS = ("format", "pattern", "minimum", "maximum")
+
+
+def read_contract(path: Path, entities: Mapping[str, tuple[Column, ...]]) -> Contract:
+    """The contract in the ODCS 3.1 YAML file at ``path``.
+
+    ``entities`` are the canonical tables by name with the columns that a mapping may fill; those that are not
+    nullable must be filled. Raises ContractError with file, line and column for whatever is missing, unknown
+    or does not fit. What reads a joined source's columns is checked only by ``read_contracts``.
+    """
+    return Reader(path, entities).contract
+
+
+def read_contracts(
+    folder: Path, entities: Mapping[str, tuple[Column, ...]]
+) -> tuple[dict[str, Contract], dict[str, ContractError]]:
+    """All contracts in ``folder`` (``*.yaml``), by name, and the errors of those that are broken, by file stem.
+
+    A broken contract leaves the rest working. Of two contracts with one name the second by file name is an
+    error, and so is a contract that joins a source without a working contract.
+    """
+    readers: dict[str, Reader] = {}
+    errors: dict[str, ContractError] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            reader = Reader(path, entities)
+            earlier = readers.setdefault(reader.contract.name, reader)
+            if earlier is not reader:
+                raise reader.document.error(
+                    ("name",), f"{earlier.contract.path.name} already names its source {reader.contract.name}"
+                )
+        except ContractError as error:
+            errors[path.stem] = error
+    contracts = {name: reader.contract for name, reader in readers.items()}
+    declared = dict(contracts)
+    for name, reader in readers.items():
+        try:
+            reader.check_joins(declared)
+        except ContractError as error:
+            errors[reader.contract.path.stem] = error
+            del contracts[name]
+    return contracts, errors
 
 
 class Reader:

@@ -9,14 +9,14 @@ from typing import Any
 
 import ibis
 
-from cdap_assets.contracts.contract import Contract
-from cdap_assets.contracts.mapping import Output, build_output
+from cdap_assets.contracts.contract import Contract, Output
+from cdap_assets.contracts.mapping import build_output
 from cdap_assets.curated.entities import ENTITIES, Entity
 from cdap_assets.curated.versions import versions
 from cdap_assets.raw.tables import raw_table
-from cdap_assets.table_asset import TableAsset
-from resources.session import Session
-from resources.table import INSTANT
+from cdap_assets.table_assets.table_asset import TableAsset
+from resources.iceberg.table import INSTANT
+from resources.lake.session import Session
 
 Fills = tuple[tuple[Contract, Output], ...]
 

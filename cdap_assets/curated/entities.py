@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resources.table import INSTANT, MONEY, Column, TableSpec
+from resources.iceberg.table import INSTANT, MONEY, Column, TableSpec
 
 SOURCE = Column("source", "string", "the contract that the row came through", nullable=False)
 CUSTOMER_KEY = Column("customer_key", "string", "the source's own customer id", nullable=False, personal="pseudonymous")

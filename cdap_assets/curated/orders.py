@@ -7,8 +7,8 @@ from ibis import _
 
 from cdap_assets.curated.entities import CUSTOMER_KEY, KEY_SPACE, MONTH, SOURCE, VERSION
 from cdap_assets.curated.versions import as_known
-from cdap_assets.table_asset import table_asset
-from resources.table import INSTANT, MONEY, Column, Invariant, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.iceberg.table import INSTANT, MONEY, Column, Invariant, TableSpec
 
 CURRENCY = Column("currency", "string", "ISO 4217 code", nullable=False)
 LOCAL_DATE = Column("local_date", "date", "the shop's local day", nullable=False)

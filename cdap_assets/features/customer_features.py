@@ -7,8 +7,8 @@ from ibis import _
 
 from cdap_assets.curated.versions import known_at
 from cdap_assets.identity.customer_xref import CUSTOMER_ID, resolve
-from cdap_assets.table_asset import table_asset
-from resources.table import MONEY, Column, Invariant, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.iceberg.table import MONEY, Column, Invariant, TableSpec
 
 WINDOWS = (28, 56, 91, 182)  # days, ending at the cut-off
 SNAPSHOT_DATE = Column(

@@ -11,8 +11,8 @@ from ibis import _
 
 from cdap_assets.features.customer_features import SNAPSHOT_DATE, days_at
 from cdap_assets.identity.customer_xref import CUSTOMER_ID, resolve
-from cdap_assets.table_asset import TableAsset
-from resources.table import MONEY, Column, TableSpec
+from cdap_assets.table_assets.table_asset import TableAsset
+from resources.iceberg.table import MONEY, Column, TableSpec
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

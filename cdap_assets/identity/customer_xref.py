@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import ibis
 
 from cdap_assets.curated.entities import CUSTOMER_KEY, KEY_SPACE
-from cdap_assets.table_asset import table_asset
-from resources.builtins import sha256
-from resources.table import INSTANT, Column, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.engines.builtins import sha256
+from resources.iceberg.table import INSTANT, Column, TableSpec
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -6,7 +6,7 @@ import dagster as dg
 
 from cdap_assets.models import lapse_model, lifetime_value_model
 from resources.clock import utc_now
-from resources.model_registry import ModelRegistry, ModelVersion
+from resources.registry.model_registry import ModelRegistry, ModelVersion
 
 MODELS = (lapse_model.NAME, lifetime_value_model.NAME)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from resources.model_version import ModelVersion
+from resources.registry.model_version import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd

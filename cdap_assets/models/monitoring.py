@@ -13,14 +13,16 @@ import dagster as dg
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.lapse_model import judging as lapse_judging
+from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.realised import Realised, called, closed_lapses, closed_spends
 from cdap_assets.models.registering import REFERENCE
 from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry, UnknownVersion
-from resources.model_version import ModelVersion
-from resources.session import InProcess, Session
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import InProcess, Session
+from resources.registry.model_registry import ModelRegistry, UnknownVersion
+from resources.registry.model_version import ModelVersion
 
 if TYPE_CHECKING:
     import ibis
@@ -108,8 +110,8 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
         automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
         description=(
             "past scores came true once the label window of their snapshot closed, beyond noise: the lapse rate "
-            f"within {lapse_model.MOST_CALIBRATION_ERROR:.0%} of customers, the ranking as tested, total spend "
-            f"within {lifetime_value_model.MOST_BIAS:.0f} %. Customers whom a plan contacted are left out"
+            f"within {lapse_judging.MOST_CALIBRATION_ERROR:.0%} of customers, the ranking as tested, total spend "
+            f"within {value_judging.MOST_BIAS:.0f} %. Customers whom a plan contacted are left out"
         ),
     )
     def realised_as_predicted(

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cdap_assets.contracts.contract import Contract, SourceColumn, read_contracts
-from cdap_assets.contracts.mapping import Output
+from cdap_assets.contracts.contract import Contract, Output, SourceColumn
+from cdap_assets.contracts.reading import read_contracts
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.features.customer_features import WINDOWS
-from cdap_assets.models.policy import ModelPolicy, read_model_policy
+from cdap_assets.models.model_policy import ModelPolicy, read_model_policy
 from resources.settings import Settings
 
 MODEL_TRAINING = "model_training"
@@ -75,7 +75,7 @@ class Selection:
 def selected_features(settings: Settings, features: Sequence[str]) -> Selection:
     """Which of ``features`` a model of this home may use, by its contracts and models.yaml.
 
-    Raises :class:`~cdap_assets.models.policy.ModelPolicyError` for a policy that cannot be used.
+    Raises :class:`~cdap_assets.models.model_policy.ModelPolicyError` for a policy that cannot be used.
     """
     entities = {name: entity.mapped for name, entity in ENTITIES.items()}
     contracts, _broken = read_contracts(settings.contracts, entities) if settings.contracts.exists() else ({}, {})

@@ -11,11 +11,13 @@ import ibis
 
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.lapse_model import judging as lapse_judging
+from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.scores import CUSTOMER_SCORES
-from resources.model_registry import ModelRegistry, UnknownVersion
-from resources.model_version import ModelVersion
-from resources.session import Session
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
+from resources.lake.session import Session
+from resources.registry.model_registry import ModelRegistry, UnknownVersion
+from resources.registry.model_version import ModelVersion
 
 if TYPE_CHECKING:
     from ml.evaluation import Interval
@@ -122,7 +124,7 @@ def _joined(session: Session, labels: TableSpec, arms: TableSpec, day: date, hor
 
 
 def _lapse(day: date, version: ModelVersion, found: RealisedLapse) -> Realised:
-    said, bar = found.lapses / found.n + found.gap.value, lapse_model.MOST_CALIBRATION_ERROR
+    said, bar = found.lapses / found.n + found.gap.value, lapse_judging.MOST_CALIBRATION_ERROR
     wrong = []
     if found.gap.low > bar or found.gap.high < -bar:
         wrong.append(
@@ -144,7 +146,7 @@ def _lapse(day: date, version: ModelVersion, found: RealisedLapse) -> Realised:
 
 
 def _spend(day: date, version: ModelVersion, found: RealisedSpend) -> Realised:
-    bias, bar = found.bias_percent, lifetime_value_model.MOST_BIAS
+    bias, bar = found.bias_percent, value_judging.MOST_BIAS
     wrong = []
     if bias.low > bar or bias.high < -bar:
         wrong.append(

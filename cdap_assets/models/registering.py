@@ -17,15 +17,15 @@ import dagster as dg
 
 from cdap_assets.models.comparison import Comparison, Incumbent
 from cdap_assets.models.gates import GateResult, gate_checks, gates_tag
-from cdap_assets.models.policy import ModelPolicyError
+from cdap_assets.models.model_policy import ModelPolicyError
 from cdap_assets.models.purpose import HeldBack, PurposeRefused, Selection, selected_features
 from cdap_assets.models.training import LabelledFrame, TooLittleHistory
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.model_version import ModelVersion, snapshot_tag
-from resources.object_store import open_store
-from resources.session import Session
-from resources.table_snapshots import keep
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
+from resources.lake.table_snapshots import keep
+from resources.registry.model_registry import ModelRegistry
+from resources.registry.model_version import ModelVersion, snapshot_tag
+from resources.stores.stores import open_store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,17 +9,19 @@ from datetime import date, datetime
 from math import isclose, isnan
 
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.lapse_model import asset as lapse_asset
+from cdap_assets.models.lifetime_value_model import asset as value_asset
 from cdap_assets.models.purpose import Selection
 from cdap_assets.models.registering import METRICS
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.model_version import ModelVersion
-from resources.run_state import RunState
-from resources.session import InProcess
-from resources.table_snapshots import is_kept, let_go, release
+from resources.iceberg.run_state import RunState
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import InProcess
+from resources.lake.table_snapshots import is_kept, let_go, release
+from resources.registry.model_registry import ModelRegistry
+from resources.registry.model_version import ModelVersion
 
 TOLERANCE = 1e-6  # relative: other processors add floating point numbers in another order
-TRAINERS = {lapse_model.NAME: lapse_model.train, lifetime_value_model.NAME: lifetime_value_model.train}
+TRAINERS = {lapse_model.NAME: lapse_asset.train, lifetime_value_model.NAME: value_asset.train}
 SINCE = "not_reproducible_since"
 
 
@@ -64,8 +66,8 @@ def reproduce(lakehouse: Lakehouse, registry: ModelRegistry, name: str, number: 
     """Train version ``number`` of a model again from the table snapshots in its record, and compare.
 
     The home's tables of now and its contracts are not read: the features are those of the record. What the champion
-    of then did decides a gate and no metric, so it is not asked again. Raises
-    :class:`NotReproducible`, :class:`~resources.model_registry.UnknownVersion`, or ``ValueError`` for another model.
+    of then did decides a gate and no metric, so it is not asked again. Raises :class:`NotReproducible`,
+    :class:`~resources.registry.model_registry.UnknownVersion`, or ``ValueError`` for another model.
     """
     if name not in TRAINERS:
         raise ValueError(f"there is no model {name}; there are {', '.join(TRAINERS)}")
@@ -86,7 +88,7 @@ def reproduce(lakehouse: Lakehouse, registry: ModelRegistry, name: str, number: 
 def pinned(lakehouse: Lakehouse, snapshots: Mapping[str, int]) -> InProcess:
     """A session that reads the named tables at the given snapshots, and every other table as empty."""
     session = InProcess(lakehouse, None)
-    session.run = RunState(lakehouse.runs, None, lambda: dict(snapshots))
+    session.run = RunState(lakehouse.stores.runs, None, lambda: dict(snapshots))
     return session
 
 

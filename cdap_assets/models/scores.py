@@ -14,14 +14,15 @@ from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, VALUE_HORIZO
 from cdap_assets.identity.customer_xref import CUSTOMER_ID
 from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.champion import MODELS, missing, serving
+from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.training import as_floats
-from cdap_assets.table_asset import requested_keys
-from cdap_assets.table_metadata import publish_metadata
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry, ModelVersion
-from resources.session import InProcess
+from cdap_assets.table_assets.table_asset import requested_keys
+from cdap_assets.table_assets.table_metadata import publish_metadata
+from resources.iceberg.table import MONEY, Column, Invariant, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import InProcess
+from resources.registry.model_registry import ModelRegistry, ModelVersion
 from resources.settings import Settings
-from resources.table import MONEY, Column, Invariant, TableSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,7 +196,7 @@ def score(rows: "pd.DataFrame", lapse: Any, value: Any) -> "pd.DataFrame":
     from cdap_assets.models.themes import themes_of
     from ml.explain import reasons
 
-    expected = value.predict(rows[lifetime_value_model.COLUMNS].astype(float), VALUE_HORIZON)
+    expected = value.predict(rows[value_judging.COLUMNS].astype(float), VALUE_HORIZON)
     eligible = (rows[f"purchase_days_{ACTIVE_DAYS}"] > 0).to_numpy()
     scored = rows[["snapshot_date", "customer_id", "currency"]].copy()
     scored["eligible"] = eligible

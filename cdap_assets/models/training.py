@@ -12,9 +12,9 @@ import ibis
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, WINDOWS
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
-from resources.model_version import TableRead
-from resources.session import Session
-from resources.table_snapshots import rows_of
+from resources.lake.session import Session
+from resources.lake.table_snapshots import rows_of
+from resources.registry.model_version import TableRead
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,5 +170,5 @@ def _states(session: Session, tables: tuple[str, ...]) -> dict[str, TableRead]:
     for name in tables:
         snapshot = session.snapshot_id(name)
         if snapshot is not None:
-            found[name] = TableRead(snapshot, rows_of(session.lakehouse, name, snapshot))
+            found[name] = TableRead(snapshot, rows_of(session.tables, name, snapshot))
     return found

@@ -6,8 +6,8 @@ import ibis
 from ibis import _
 
 from cdap_assets.identity.customer_xref import resolve
-from cdap_assets.table_asset import table_asset
-from resources.table import Column, Invariant, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.iceberg.table import Column, Invariant, TableSpec
 
 PERIOD = 28  # days: four weeks, so that every period has the same weekdays
 

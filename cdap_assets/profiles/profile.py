@@ -7,8 +7,8 @@ from ibis import _
 
 from cdap_assets.identity.customer_xref import CUSTOMER_ID, resolve
 from cdap_assets.profiles.segments import purchases_now
-from cdap_assets.table_asset import table_asset
-from resources.table import INSTANT, MONEY, Column, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.iceberg.table import INSTANT, MONEY, Column, TableSpec
 
 CUSTOMER_PROFILE = TableSpec(
     "customer_profile",

@@ -6,8 +6,8 @@ import ibis
 from ibis import _
 
 from cdap_assets.identity.customer_xref import CUSTOMER_ID, resolve
-from cdap_assets.table_asset import table_asset
-from resources.table import MONEY, Column, Invariant, TableSpec
+from cdap_assets.table_assets.table_asset import table_asset
+from resources.iceberg.table import MONEY, Column, Invariant, TableSpec
 
 CUSTOMER_SEGMENTS = TableSpec(
     "customer_segments",

@@ -7,9 +7,9 @@ import dagster as dg
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.deliveries import LedgerEntry, Taken, ledger, take
 from cdap_assets.raw.tables import raw_table
-from cdap_assets.table_metadata import column_schema
+from cdap_assets.table_assets.table_metadata import column_schema
 from resources.clock import Clock
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 
 GROUP = "raw"
 

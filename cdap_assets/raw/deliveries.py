@@ -14,10 +14,10 @@ from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.ingestion import Delivery, DeliveryRefused, Ingested, ingest, record
 from cdap_assets.raw.landing import fetched, landed, landing
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
-from resources.lock import confirm, exclusive
-from resources.object_store import StoredObject
-from resources.session import InProcess, Session
+from resources.lake.session import InProcess, Session
 from resources.settings import Settings
+from resources.stores.lock import confirm, exclusive
+from resources.stores.object_store import StoredObject
 
 WAIT = 3600  # seconds for another process that takes, withdraws or replays deliveries of the source
 SEEN = "seen"
@@ -104,11 +104,11 @@ def take(session: InProcess, settings: Settings, contract: Contract, now: dateti
     """Ingest what is outstanding. A file that is refused is noted in the ledger and costs no other file.
 
     A file whose content was delivered before is noted as seen. One process at a time takes a source. Raises
-    :class:`~resources.lock.Busy` when another does not finish.
+    :class:`~resources.stores.busy.Busy` when another does not finish.
     """
     taken = Taken({}, {})
     seen: list[Delivery] = []
-    with _alone(settings, contract), session.lakehouse.in_process() as latest:
+    with _alone(settings, contract), session.as_of_now() as latest:
         known = _known(latest)
         done = {name for name, entry in known.entries.items() if _done(entry, contract)}
         for number, (found, history) in enumerate(_outstanding(settings, contract, known)):
@@ -140,7 +140,7 @@ def retract(session: InProcess, contract: Contract, delivery_id: str, *, by: str
 
     Raises ``ValueError`` for a delivery that is unknown or already withdrawn.
     """
-    with _alone(session.lakehouse.settings, contract):
+    with _alone(session.tables.settings, contract):
         entry = ledger(session).get(delivery_id)
         if entry is None or entry.event not in ("accepted", "replayed"):
             state = "is not in the ledger" if entry is None else f"was {entry.event} already"

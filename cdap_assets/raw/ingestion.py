@@ -14,9 +14,9 @@ import ibis
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.raw.values import event_columns, problem, typed
-from resources.builtins import json_text, local_time
-from resources.file_format import UnreadableFile
-from resources.session import InProcess
+from resources.engines.builtins import json_text, local_time
+from resources.engines.file_format import UnreadableFile
+from resources.lake.session import InProcess
 
 CLOCK_SKEW = timedelta(days=1)  # an event may be stamped by a clock that is ahead; beyond this it is wrong
 

@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.ingestion import Delivery
-from resources.object_store import FolderStore, ObjectStore, StoredObject, open_store
 from resources.settings import Settings
+from resources.stores.folder_store import FolderStore
+from resources.stores.object_store import ObjectStore, StoredObject
+from resources.stores.stores import open_store
 
 HISTORY = "history"
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload")

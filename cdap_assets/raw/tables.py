@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdap_assets.contracts.contract import Contract
-from resources.table import INSTANT, Column, TableSpec
+from resources.iceberg.table import INSTANT, Column, TableSpec
 
 DELIVERY_ID = Column("delivery_id", "string", "the delivery: a file by its content", nullable=False)
 ROW_NUMBER = Column("row_number", "int64", "row of the delivered file, from 1", nullable=False)

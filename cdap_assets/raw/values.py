@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 
 from cdap_assets.contracts.contract import Contract, SourceColumn
-from resources.builtins import parse_instant, parse_time, utc_time
+from resources.engines.builtins import parse_instant, parse_time, utc_time
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -124,7 +124,7 @@ def event_columns(
     Rows loaded as history were not known today for the first time: the contract says since when, and never
     later than the delivery itself.
     """
-    from resources.builtins import utc_time as to_utc
+    from resources.engines.builtins import utc_time as to_utc
 
     now = ibis.literal(delivered_at).cast("timestamp(6)")
     if contract.event_time is None:

@@ -8,10 +8,10 @@ from pydantic import Field
 from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.export import export
 from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
-from cdap_assets.retention.policy import PolicyError, read_policy
+from cdap_assets.retention.retention_policy import PolicyError, read_policy
 from resources.clock import Clock
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
+from resources.lake.lakehouse import Lakehouse
+from resources.registry.model_registry import ModelRegistry
 
 
 class Verdict(Enum):
@@ -41,7 +41,7 @@ def decide(
     data_ends: dg.ResourceParam[DataEnds],
 ) -> None:
     """What `cdap plan approve` and `cdap plan reject` do. Raises ``dg.Failure`` with the reason of a refusal."""
-    from cdap_assets.retention.page import write_plan_page
+    from cdap_assets.retention.plan_page import write_plan_page
 
     settings, plan_id, by = lakehouse.settings, config.plan_id, config.by
     try:

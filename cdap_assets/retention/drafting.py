@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cdap_assets.retention.policy import RetentionPolicy
+from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED
 from ml.allocation import Policy, allocate
 from ml.experiment import assign

@@ -20,10 +20,11 @@ from cdap_assets.retention.ledger import (
     plan_states,
     record_export,
 )
-from cdap_assets.snapshots import cutoff
-from resources.object_store import open_store, readable
-from resources.session import Session
+from cdap_assets.table_assets.snapshots import cutoff
+from resources.lake.session import Session
 from resources.settings import Settings
+from resources.stores.object_store import readable
+from resources.stores.stores import open_store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,17 +13,18 @@ import ibis
 
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, resolve
 from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, HOLDOUT, NOT_SELECTED, PLAN_EVENTS, RETENTION_PLAN
-from resources.lock import Busy, confirm, exclusive
-from resources.session import Session
+from resources.iceberg.table import TableSpec
+from resources.lake.session import Session
 from resources.settings import Settings
-from resources.table import TableSpec
+from resources.stores.busy import Busy
+from resources.stores.lock import confirm, exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from cdap_assets.retention.policy import RetentionPolicy
+    from cdap_assets.retention.retention_policy import RetentionPolicy
 
 DRAFT, APPROVED, PARTLY, REJECTED = "draft", "approved", "partly approved", "rejected"
 # events of one instant, in the order in which they can have happened

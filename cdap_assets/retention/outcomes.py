@@ -14,9 +14,9 @@ from cdap_assets.features.labels import covered_until
 from cdap_assets.identity.customer_xref import resolve
 from cdap_assets.retention.ledger import APPROVED, PARTLY
 from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, PLAN_EVENTS, PLAN_ID
-from cdap_assets.table_asset import TableAsset
+from cdap_assets.table_assets.table_asset import TableAsset
+from resources.iceberg.table import INSTANT, Column, TableSpec
 from resources.settings import Settings
-from resources.table import INSTANT, Column, TableSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def outcomes_asset(settings: Settings, ends: Mapping[str, date | None]) -> Table
     def campaign_outcomes(
         plan_events: ibis.Table, arms: ibis.Table, customer_days: ibis.Table, customer_xref: ibis.Table
     ) -> ibis.Table:
-        from cdap_assets.retention.policy import read_policy
+        from cdap_assets.retention.retention_policy import read_policy
 
         policy = read_policy(settings.retention_file)
         covered = covered_until(customer_days, ends).to_pyarrow().as_py()

@@ -24,16 +24,16 @@ from cdap_assets.retention.ledger import (
     plan_states,
     record_draft,
 )
-from cdap_assets.retention.policy import PolicyError, RetentionPolicy, read_policy
+from cdap_assets.retention.retention_policy import PolicyError, RetentionPolicy, read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, RETENTION_PLAN
-from cdap_assets.snapshots import cutoff
-from cdap_assets.table_asset import requested_keys
-from cdap_assets.table_metadata import publish_metadata
+from cdap_assets.table_assets.snapshots import cutoff
+from cdap_assets.table_assets.table_asset import requested_keys
+from cdap_assets.table_assets.table_metadata import publish_metadata
 from resources.clock import Clock
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.session import Published, Session
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Published, Session
+from resources.registry.model_registry import ModelRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str], specs: "Mapping[str, Ta
         clock: dg.ResourceParam[Clock],
         data_ends: dg.ResourceParam[DataEnds],
     ) -> dg.MaterializeResult:
-        from cdap_assets.retention.page import page_name, write_plan_page
+        from cdap_assets.retention.plan_page import page_name, write_plan_page
 
         keys = requested_keys(context)
         if len(keys) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdap_assets.features.customer_features import SNAPSHOT_DATE
 from cdap_assets.identity.customer_xref import CUSTOMER_ID
-from resources.table import INSTANT, MONEY, Column, Invariant, TableSpec
+from resources.iceberg.table import INSTANT, MONEY, Column, Invariant, TableSpec
 
 PLAN_ID = Column("plan_id", "string", "snapshot date and number of the draft", nullable=False)
 CONTACT, CONTROL, HOLDOUT, NOT_SELECTED, EXCLUDED = "contact", "control", "holdout", "not selected", "excluded"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resources.table import INSTANT, Column, Invariant, TableSpec
+from resources.iceberg.table import INSTANT, Column, Invariant, TableSpec
 
 TABLE = Column("table_name", "string", "the table", nullable=False)
 PARTITION = Column(

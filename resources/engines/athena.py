@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from resources.engines.engine import Query, QueryFailed
-from resources.scan_estimate import cost_of
+from resources.engines.scan_estimate import cost_of
 from resources.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Athena:
     catalog = "awsdatacatalog"
 
     def __init__(self, settings: Settings) -> None:
-        from resources.aws import client
+        from resources.stores.aws import client
 
         self._settings = settings
         self._client: AthenaClient = client("athena", settings)

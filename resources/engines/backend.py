@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibis.backends.sql import SQLBackend
 from ibis.backends.sql.compilers.trino import compiler
@@ -13,21 +14,32 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from resources.engines.remote import RemoteEngine
-
 BATCH = 100_000  # rows
+
+
+class Computing(Protocol):
+    """The engine behind the backend."""
+
+    def rows(self, expression: ibis.Table) -> list[tuple[Any, ...]]:
+        """The few rows of an aggregate as Python values."""
+
+    def batches(self, expression: ibis.Table, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of an expression as Arrow record batches."""
+
+    def hold(self, name: str, rows: pa.Table, schema: ibis.Schema) -> None:
+        """Make rows of Python a relation called ``name``."""
 
 
 class QueryBackend(SQLBackend):
     """Compiles by Ibis's Trino compiler and computes by our engine; Ibis's own Athena backend is not used.
 
-    It answers reads alone: tables are made by the lakehouse.
+    It answers reads alone: tables are made by the tables.
     """
 
     name = "trino"
     compiler = compiler
 
-    def __init__(self, engine: RemoteEngine) -> None:
+    def __init__(self, engine: Computing) -> None:
         super().__init__()
         self._engine = engine
 

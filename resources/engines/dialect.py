@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import sqlglot as sg
 import sqlglot.expressions as sge
 
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
 
 if TYPE_CHECKING:
     import ibis

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import sqlglot.expressions as sge
 
 from resources.engines.engine import IN_PROCESS, Query, QueryFailed, Source, Staged, check_columns
-from resources.file_format import FileFormat, UnreadableFile
-from resources.object_store import ObjectStore, open_store
-from resources.table import Column, TableSpec
+from resources.engines.file_format import FileFormat, UnreadableFile
+from resources.iceberg.table import Column, TableSpec
+from resources.stores.object_store import ObjectStore
+from resources.stores.stores import open_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,8 +54,10 @@ class DuckDBEngine:
     queries: Sequence[Query] = ()  # nothing here is billed
 
     def __init__(self, settings: Settings) -> None:
+        import duckdb
         import ibis
 
+        self.failures: tuple[type[Exception], ...] = (duckdb.Error,)
         self.settings = settings
         self.store: ObjectStore = open_store(settings.root("lake"), settings)
         self.backend = ibis.duckdb.connect(

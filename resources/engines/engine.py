@@ -1,4 +1,4 @@
-"""What the lakehouse asks of an engine: read pinned tables, compute expressions, write what nobody sees yet."""
+"""What the tables asks of an engine: read pinned tables, compute expressions, write what nobody sees yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resources.table import TableSpec
+from resources.iceberg.table import TableSpec
 
 if TYPE_CHECKING:
     import ibis
@@ -74,6 +74,8 @@ class Query:
 
 class Engine(Protocol):
     """Computes Ibis expressions over pinned tables. Snapshots and commits are the lakehouse's."""
+
+    failures: tuple[type[Exception], ...]  # what it raises where a store refused it, beside OSError
 
     @property
     def queries(self) -> Sequence[Query]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from fsspec.implementations.arrow import ArrowFSWrapper
 
-from resources.aws import arrow_filesystem
+from resources.stores.aws import arrow_filesystem
 
 if TYPE_CHECKING:
     from resources.settings import Settings

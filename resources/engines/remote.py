@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resources.catalog import staging_database
 from resources.engines.backend import QueryBackend
 from resources.engines.dialect import DIALECT, NoRows, Relation, compiled, distinct_of, insert_of, placed, within
 from resources.engines.engine import Query, QueryFailed, Source, Staged, check_columns
+from resources.engines.scan_estimate import Footprint, estimated_scan, footprint
 from resources.engines.shadow import Shadow
 from resources.engines.statements import allowed
-from resources.errors import BudgetExceeded
-from resources.scan_estimate import Footprint, estimated_scan, footprint
-from resources.scratch import Scratch, stored_type
-from resources.table import Column, TableSpec
+from resources.iceberg.catalog import staging_database
+from resources.iceberg.errors import BudgetExceeded
+from resources.iceberg.scratch import Scratch, stored_type
+from resources.iceberg.table import Column, TableSpec
 
 if TYPE_CHECKING:
     import ibis
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import sqlglot.expressions as sge
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
-    from resources.run_state import RunState
+    from resources.iceberg.run_state import RunState
+    from resources.iceberg.tables import Tables
 
 OPEN_PARTITIONS = 100  # that one INSERT may write to, on Athena
 TRIES = 3  # of a statement that the service says may pass later
@@ -57,14 +57,15 @@ class Compiled:
 class RemoteEngine:
     """Computes Ibis expressions by a query service; what it writes is files that nobody sees until a commit."""
 
-    def __init__(self, lakehouse: Lakehouse, run: RunState) -> None:
+    def __init__(self, tables: Tables, run: RunState) -> None:
+        self.failures: tuple[type[Exception], ...] = ()
         self.backend = QueryBackend(self)
         self.queries: list[Query] = []
-        self._lakehouse = lakehouse
-        self._settings = lakehouse.settings
+        self._tables = tables
+        self._settings = tables.settings
         self._run = run
-        self._scratch = Scratch(lakehouse)
-        self._staging = staging_database(lakehouse.settings)
+        self._scratch = Scratch(tables)
+        self._staging = staging_database(tables.settings)
         self._relations: dict[str, Relation | NoRows] = {}
         self._footprints: dict[str, Footprint] = {}
 
@@ -90,7 +91,7 @@ class RemoteEngine:
             return self._relation(spec, NoRows(spec), name)
         held = TableSpec(spec.name, tuple(column for column in spec.columns if column.name in source.columns))
         self._footprints[name] = footprint(source.files, source.columns)
-        rows = self._relation(held, Relation(self._lakehouse.database, source.table, source.snapshot_id), name)
+        rows = self._relation(held, Relation(self._tables.database, source.table, source.snapshot_id), name)
         for column, values in source.only.items():
             known = [value for value in values if value is not None]
             chosen = rows[column].isin(known) if known else ibis.literal(False)
@@ -113,7 +114,7 @@ class RemoteEngine:
 
         def attempt() -> Staged:
             # a try that failed may have written: the next one has a shadow of its own
-            shadow = Shadow(self._lakehouse, table, f"{spec.name}_{uuid.uuid4().hex}")
+            shadow = Shadow(self._tables, table, f"{spec.name}_{uuid.uuid4().hex}")
             try:
                 self._insert(spec, query, Relation(self._staging, shadow.name))
                 snapshot_id, files = shadow.written(spec)
@@ -193,7 +194,7 @@ class RemoteEngine:
     def run(self, statement: sge.Expr, expected_bytes: int, schema: ibis.Schema | None = None) -> list[tuple[Any, ...]]:
         """Send a statement that keeps within the budgets, and note what it took.
 
-        Raises :class:`~resources.errors.BudgetExceeded` before it is sent, and :class:`QueryFailed`.
+        Raises :class:`~resources.iceberg.errors.BudgetExceeded` before it is sent, and :class:`QueryFailed`.
         """
         self._within_budgets(expected_bytes)
         sql = allowed(statement.sql(dialect=DIALECT), insert_into=self._staging)

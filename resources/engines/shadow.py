@@ -6,14 +6,14 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from resources.catalog import personal_columns, planned_files, references, staging_database
-from resources.table import TableSpec
+from resources.iceberg.catalog import personal_columns, planned_files, references, staging_database
+from resources.iceberg.table import TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 _HISTORY = ("snapshots", "snapshot_log", "metadata_log", "statistics", "partition_statistics")
 
@@ -26,22 +26,22 @@ class Shadow:
     is the real table's too.
     """
 
-    def __init__(self, lakehouse: Lakehouse, table: Table, name: str) -> None:
+    def __init__(self, tables: Tables, table: Table, name: str) -> None:
         from pyiceberg.serializers import ToOutputFile
 
         self.name = name
-        self._lakehouse = lakehouse
-        self._identifier = (staging_database(lakehouse.settings), name)
+        self._tables = tables
+        self._identifier = (staging_database(tables.settings), name)
         self._data: set[str] = set()
         empty: dict[str, Any] = {key: [] for key in _HISTORY} | {"refs": {}, "current_snapshot_id": None}
         metadata = table.metadata.model_copy(update={**empty, "table_uuid": uuid.uuid4()})
         location = f"{table.location()}/metadata/00000-{uuid.uuid4()}.metadata.json"
         ToOutputFile.table_metadata(metadata, table.io.new_output(location))
-        lakehouse.catalog.register_table(self._identifier, location)
+        tables.catalog.register_table(self._identifier, location)
 
     def written(self, spec: TableSpec) -> tuple[int | None, Sequence[DataFile]]:
         """The snapshot that INSERTs have left and its files, without bounds of personal columns."""
-        table = self._lakehouse.catalog.load_table(self._identifier)
+        table = self._tables.catalog.load_table(self._identifier)
         snapshot = table.current_snapshot()
         if snapshot is None:
             return None, []
@@ -56,18 +56,18 @@ class Shadow:
 
     def drop(self) -> None:
         """Let go of the entry and delete its own metadata; the data files stay."""
-        table = self._lakehouse.catalog.load_table(self._identifier)
+        table = self._tables.catalog.load_table(self._identifier)
         own = references(table)
-        self._lakehouse.catalog.drop_table(self._identifier)
+        self._tables.catalog.drop_table(self._identifier)
         self._delete(own - self._data)
 
     def discard(self) -> None:
         """Let go of the entry and delete every file that it refers to; after ``drop``, the data files alone."""
-        if self._lakehouse.catalog.table_exists(self._identifier):
-            self._data |= references(self._lakehouse.catalog.load_table(self._identifier))
-            self._lakehouse.catalog.drop_table(self._identifier)
+        if self._tables.catalog.table_exists(self._identifier):
+            self._data |= references(self._tables.catalog.load_table(self._identifier))
+            self._tables.catalog.drop_table(self._identifier)
         self._delete(self._data)
 
     def _delete(self, locations: set[str]) -> None:
-        store = self._lakehouse.store
+        store = self._tables.stores.lake
         store.delete([store.key(location) for location in locations])

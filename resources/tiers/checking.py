@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from resources.catalog import Partition, planned_files
-from resources.object_store import S3Store
+from resources.iceberg.catalog import Partition, planned_files
+from resources.iceberg.placement import placed_now
+from resources.stores.s3_store import S3Store
 from resources.tiers.classes import COLD, digest, is_readable
 from resources.tiers.lifecycle import harmful
 from resources.tiers.manifest import files_of, read_manifest
-from resources.tiers.placement import placed_now
 
 if TYPE_CHECKING:
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 Where = Literal["live", "older", "archived"]
 
@@ -30,44 +30,44 @@ class Fault:
     what: str
 
 
-def unreadable_files(lakehouse: Lakehouse) -> Iterator[Fault]:
+def unreadable_files(tables: Tables) -> Iterator[Fault]:
     """Files of current snapshots that are gone, of another size, or in a class that cannot be read."""
-    for name in lakehouse.names():
-        live = _live(lakehouse, name)
-        stored = {lakehouse.store.location(found.key): found for found in lakehouse.store.list(f"{name}/")}
+    for name in tables.names():
+        live = _live(tables, name)
+        stored = {tables.stores.lake.location(found.key): found for found in tables.stores.lake.list(f"{name}/")}
         for location, size in live.items():
             found = stored.get(location)
             if found is None:
                 yield Fault(name, location, "is not there")
             elif found.size != size:
                 yield Fault(name, location, f"has {found.size:,} bytes, expected {size:,}")
-            elif found.storage_class in COLD and not is_readable(lakehouse.store, found.key):
+            elif found.storage_class in COLD and not is_readable(tables.stores.lake, found.key):
                 yield Fault(name, location, f"is in {found.storage_class} and cannot be read")
 
 
-def archive_faults(lakehouse: Lakehouse, sampled: int, seed: str) -> Iterator[Fault]:
+def archive_faults(tables: Tables, sampled: int, seed: str) -> Iterator[Fault]:
     """Archived files that are gone or of another size, and of a sample of ``sampled`` those of another SHA-256.
 
     What S3 would have to fetch first is not in the sample. ``seed`` draws it.
     """
     files = []
-    for name in lakehouse.names():
-        table = lakehouse.load(name)
+    for name in tables.names():
+        table = tables.load(name)
         archived: dict[str, list[Partition]] = defaultdict(list)
         for one in placed_now(table).values() if table else ():
             if one.tier in ("archived", "restored"):
                 archived[one.move].append(one.partition)
         for move, partitions in sorted(archived.items()):
             try:
-                manifest = read_manifest(lakehouse.archive, name, move)
+                manifest = read_manifest(tables.stores.archive, name, move)
             except FileNotFoundError:
                 yield Fault(name, move, "has no manifest, so its partitions cannot be restored")
                 continue
             files += [(name, file) for partition in partitions for file in files_of(manifest, partition)]
-    stored = {found.key: found for found in lakehouse.archive.list("data/")}
+    stored = {found.key: found for found in tables.stores.archive.list("data/")}
     whole = []
     for name, file in files:
-        found, location = stored.get(file.key), lakehouse.archive.location(file.key)
+        found, location = stored.get(file.key), tables.stores.archive.location(file.key)
         if found is None:
             yield Fault(name, location, "is not there")
         elif found.size != file.bytes:
@@ -75,17 +75,17 @@ def archive_faults(lakehouse: Lakehouse, sampled: int, seed: str) -> Iterator[Fa
         elif found.storage_class not in COLD:
             whole.append((name, file))
     for name, file in random.Random(seed).sample(whole, min(sampled, len(whole))):
-        if digest(lakehouse.archive, file.key) != file.sha256:
-            yield Fault(name, lakehouse.archive.location(file.key), "has another SHA-256 than its manifest")
+        if digest(tables.stores.archive, file.key) != file.sha256:
+            yield Fault(name, tables.stores.archive.location(file.key), "has another SHA-256 than its manifest")
 
 
-def harmful_rules(lakehouse: Lakehouse) -> list[str]:
+def harmful_rules(tables: Tables) -> list[str]:
     """What the lifecycle rules of the warehouse's bucket would do to lake or archive; of a folder nothing."""
-    if not isinstance(lakehouse.store, S3Store):
+    if not isinstance(tables.stores.lake, S3Store):
         return []
     from botocore.exceptions import ClientError
 
-    store = lakehouse.store
+    store = tables.stores.lake
     try:
         present = store.client.get_bucket_lifecycle_configuration(Bucket=store.bucket)
     except ClientError as error:
@@ -95,21 +95,21 @@ def harmful_rules(lakehouse: Lakehouse) -> list[str]:
     return list(harmful(present, store.prefix.rpartition("lake")[0]))
 
 
-def sizes_by_class(lakehouse: Lakehouse) -> Mapping[tuple[Where, str], list[int]]:
+def sizes_by_class(tables: Tables) -> Mapping[tuple[Where, str], list[int]]:
     """Bytes of each data file by where it is and in which class: live, needed by older snapshots alone, or archived."""
     found: dict[tuple[Where, str], list[int]] = defaultdict(list)
-    for name in lakehouse.names():
-        live = _live(lakehouse, name)
-        for stored in lakehouse.store.list(f"{name}/data/"):
-            where: Where = "live" if lakehouse.store.location(stored.key) in live else "older"
+    for name in tables.names():
+        live = _live(tables, name)
+        for stored in tables.stores.lake.list(f"{name}/data/"):
+            where: Where = "live" if tables.stores.lake.location(stored.key) in live else "older"
             found[where, stored.storage_class].append(stored.size)
-    for stored in lakehouse.archive.list("data/"):
+    for stored in tables.stores.archive.list("data/"):
         found["archived", stored.storage_class].append(stored.size)
     return found
 
 
-def _live(lakehouse: Lakehouse, name: str) -> dict[str, int]:
-    table = lakehouse.load(name)
+def _live(tables: Tables, name: str) -> dict[str, int]:
+    table = tables.load(name)
     snapshot = table.current_snapshot() if table else None
     if table is None or snapshot is None:
         return {}

@@ -7,8 +7,10 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from resources.errors import NotMoved
-from resources.object_store import FolderStore, ObjectStore, S3Store
+from resources.iceberg.errors import NotMoved
+from resources.stores.folder_store import FolderStore
+from resources.stores.object_store import ObjectStore
+from resources.stores.s3_store import S3Store
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
@@ -76,7 +78,7 @@ def ask_back(store: ObjectStore, key: str, days: int, speed: str) -> None:
     """Ask S3 for a readable copy of a cold object for ``days``, once; what is there or on its way is not asked again.
 
     ``speed`` is Expedited, Standard or Bulk, and S3's own choice when empty. Raises ``FileNotFoundError``, and
-    :class:`~resources.errors.NotMoved` in a store that cannot be asked.
+    :class:`~resources.iceberg.errors.NotMoved` in a store that cannot be asked.
     """
     if not isinstance(store, S3Store):
         if not store.exists(key):

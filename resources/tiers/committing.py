@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resources.catalog import Partition, planned_files
-from resources.commit import overwritten
-from resources.errors import NotMoved
-from resources.lock import confirm
-from resources.tiers.history import told
-from resources.tiers.inventory import with_written
-from resources.tiers.journal import Move
-from resources.tiers.manifest import by_partition
-from resources.tiers.placement import (
+from resources.iceberg.catalog import Partition, planned_files
+from resources.iceberg.commit import overwritten
+from resources.iceberg.errors import NotMoved
+from resources.iceberg.placement import (
     Placement,
     Tier,
     named_partitions,
@@ -23,19 +18,24 @@ from resources.tiers.placement import (
     with_hot,
     with_placed,
 )
+from resources.stores.lock import confirm
+from resources.tiers.history import told
+from resources.tiers.inventory import with_written
+from resources.tiers.journal import Move
+from resources.tiers.manifest import by_partition
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 TRIES = 20
 WAITS = {"multiplier": 0.05, "max": 2}  # seconds, with jitter
 
 
 def commit_move(
-    lakehouse: Lakehouse,
+    tables: Tables,
     move: Move,
     held: Mapping[Partition, Sequence[DataFile]],
     taken: Sequence[DataFile],
@@ -54,7 +54,7 @@ def commit_move(
     from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
     kept = (sources or {}) if tier != "expired" else {}
-    figures = figures_of(loaded(lakehouse, move), move, held, new)
+    figures = figures_of(loaded(tables, move), move, held, new)
 
     @retry(
         retry=retry_if_exception_type(ValidationException),
@@ -63,7 +63,7 @@ def commit_move(
         reraise=True,
     )
     def attempt() -> None:
-        table = loaded(lakehouse, move)
+        table = loaded(tables, move)
         if is_made(table, move):
             return  # its answer was lost: what it put in must not be put in twice
         live = by_partition(table, live_files(table))
@@ -118,9 +118,9 @@ def figures_of(
     return figures
 
 
-def loaded(lakehouse: Lakehouse, move: Move) -> Table:
+def loaded(tables: Tables, move: Move) -> Table:
     """The table of a move as it is now. Raises :class:`NotMoved` when there is none."""
-    table = lakehouse.load(move.table)
+    table = tables.load(move.table)
     if table is None:
         raise NotMoved(f"there is no table {move.table}")
     return table

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from resources.catalog import MAINTENANCE, STANDS_FOR, Partition, stood_for
-from resources.commit import PUBLISHED, RECORDED, newest_publish, published_ms
-from resources.tiers.placement import partition_text
+from resources.iceberg.catalog import MAINTENANCE, STANDS_FOR, Partition, stood_for
+from resources.iceberg.placement import partition_text
+from resources.iceberg.publish_record import PUBLISHED, RECORDED, newest_publish, published_ms
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
     from resources.tiers.journal import Move
 
 
@@ -60,10 +60,10 @@ def _in_place_of(table: Table) -> dict[str, str]:
     }
 
 
-def moves_made(lakehouse: Lakehouse) -> Iterator[Past]:
+def moves_made(tables: Tables) -> Iterator[Past]:
     """The moves whose snapshots are kept, by table and in their order."""
-    for name in lakehouse.names():
-        table = lakehouse.load(name)
+    for name in tables.names():
+        table = tables.load(name)
         for snapshot in table.metadata.snapshots if table else ():
             summary = snapshot.summary.additional_properties if snapshot.summary else {}
             if "cdap.at" not in summary:

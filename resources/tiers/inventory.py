@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from resources.catalog import MAINTENANCE, Partition, partition_of, planned_files
-from resources.tiers.placement import Placement, decoded, encoded, placed_now
+from resources.iceberg.catalog import MAINTENANCE, Partition, partition_of, planned_files
+from resources.iceberg.placement import Placement, decoded, encoded, placed_now
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 PROPERTY = "cdap.written"
 
@@ -42,9 +42,9 @@ class Held:
     seen: int = 0
 
 
-def holdings(lakehouse: Lakehouse, name: str) -> Iterator[Held]:
+def holdings(tables: Tables, name: str) -> Iterator[Held]:
     """The partitions of a table, those that are archived or expired included; none of one that was never built."""
-    table = lakehouse.load(name)
+    table = tables.load(name)
     if table is None:
         return
     columns = tuple(field.name for field in table.spec().fields)
@@ -134,9 +134,9 @@ def _evenly(one: Placement) -> list[int]:
     return [one.bytes // one.files] * one.files if one.files else []
 
 
-def partitions_of_files(lakehouse: Lakehouse, name: str) -> dict[str, Partition]:
+def partitions_of_files(tables: Tables, name: str) -> dict[str, Partition]:
     """The partition of each data file that a table's current snapshot has, by the file's address."""
-    table = lakehouse.load(name)
+    table = tables.load(name)
     snapshot = table.current_snapshot() if table else None
     if table is None or snapshot is None:
         return {}

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from resources.catalog import Partition
-from resources.object_store import ObjectStore, read_bytes
-from resources.tiers.placement import decoded, encoded
+from resources.iceberg.catalog import Partition
+from resources.iceberg.placement import decoded, encoded
+from resources.stores.object_store import ObjectStore, read_bytes
 
 Kind = Literal["archive", "restore", "return", "cool", "warm", "compact", "expire"]
 FOLDER = "journal/"

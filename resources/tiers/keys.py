@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resources.catalog import Partition
 from resources.engines.duckdb import DuckDBEngine
-from resources.errors import LakehouseError
+from resources.iceberg.catalog import Partition
+from resources.iceberg.errors import LakehouseError
+from resources.iceberg.placement import Placement, partition_text
 from resources.tiers.manifest import partition_folder
-from resources.tiers.placement import Placement, partition_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
-    from resources.table import TableSpec
+    from resources.iceberg.table import TableSpec
+    from resources.iceberg.tables import Tables
     from resources.tiers.journal import Move
 
 LARGEST = 512 << 20  # bytes of a file
@@ -29,23 +29,23 @@ def keys_prefix(table: str, move: str) -> str:
     return f"keys/{table}/{move}/"
 
 
-def write_keys(lakehouse: Lakehouse, table: Table, held: Mapping[Partition, Sequence[DataFile]], move: Move) -> None:
+def write_keys(tables: Tables, table: Table, held: Mapping[Partition, Sequence[DataFile]], move: Move) -> None:
     """Write the different values of the move's ``sought_by`` column in each of its partitions."""
     prefix = keys_prefix(move.table, move.id)
-    lakehouse.archive.delete([found.key for found in lakehouse.archive.list(prefix)])  # what a dead try left
+    tables.stores.archive.delete([found.key for found in tables.stores.archive.list(prefix)])  # what a dead try left
     columns = ", ".join(f'"{name}"' for name in [*(field.name for field in table.spec().fields), move.sought_by])
-    engine = DuckDBEngine(lakehouse.settings)
+    engine = DuckDBEngine(tables.settings)
     try:
         for partition, files in held.items():
             keys = engine.parquet([file.file_path for file in files]).project(columns).distinct().order(columns)
-            place = lakehouse.archive.location(f"{prefix}{partition_folder(partition)}")
+            place = tables.stores.archive.location(f"{prefix}{partition_folder(partition)}")
             engine.write_large(keys, place, LARGEST, LEVEL)
     finally:
         engine.close()
 
 
 def partitions_with(
-    lakehouse: Lakehouse, spec: TableSpec, archived: Mapping[Partition, Placement], keys: pa.Array
+    tables: Tables, spec: TableSpec, archived: Mapping[Partition, Placement], keys: pa.Array
 ) -> set[Partition]:
     """The partitions among the ``archived`` that hold one of ``keys``.
 
@@ -55,8 +55,8 @@ def partitions_with(
 
     kept: dict[str, list[str]] = {}
     for move in sorted({one.move for one in archived.values()}):
-        for found in lakehouse.archive.list(keys_prefix(spec.name, move)):
-            kept.setdefault(found.key.rsplit("/", 1)[0], []).append(lakehouse.archive.location(found.key))
+        for found in tables.stores.archive.list(keys_prefix(spec.name, move)):
+            kept.setdefault(found.key.rsplit("/", 1)[0], []).append(tables.stores.archive.location(found.key))
     files = []
     for partition, one in archived.items():
         own = kept.get(f"{keys_prefix(spec.name, one.move)}{partition_folder(partition)}")
@@ -68,11 +68,11 @@ def partitions_with(
                 "again."
             )
         files += own
-    engine = DuckDBEngine(lakehouse.settings)
+    engine = DuckDBEngine(tables.settings)
     try:
         engine.backend.con.register("wanted", pa.table({"wanted": keys}))
         held = engine.parquet(files).filter(f'"{spec.sought_by}" IN (SELECT wanted FROM wanted)')  # noqa: S608  declared
-        found = held.project(", ".join(f'"{name}"' for name in spec.partition_by)).distinct().fetchall()
+        partitions = held.project(", ".join(f'"{name}"' for name in spec.partition_by)).distinct().fetchall()
     finally:
         engine.close()
-    return set(found)
+    return set(partitions)

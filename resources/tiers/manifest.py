@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resources.catalog import Partition, partition_of
-from resources.object_store import ObjectStore, read_bytes
-from resources.tiers.placement import encoded
+from resources.iceberg.catalog import Partition, partition_of
+from resources.iceberg.placement import encoded
+from resources.stores.object_store import ObjectStore, read_bytes
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

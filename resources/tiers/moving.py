@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from resources.catalog import Partition
-from resources.errors import ArchiveDamaged, NotMoved
-from resources.lock import Busy, exclusive
+from resources.iceberg.catalog import Partition
+from resources.iceberg.errors import ArchiveDamaged, NotMoved
+from resources.iceberg.placement import Placement, placed_now
+from resources.stores.busy import Busy
+from resources.stores.lock import exclusive
 from resources.tiers.classes import COLD, SMALLEST_IN_IA, STANDARD, ask_back, copy, digest, is_readable, set_class
 from resources.tiers.committing import (
     all_files,
@@ -41,14 +43,13 @@ from resources.tiers.manifest import (
     files_of,
     read_manifest,
 )
-from resources.tiers.placement import Placement, placed_now
 from resources.tiers.rewriting import rewritten
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 WAIT = 600  # seconds for another process that moves
 RETURNING: tuple[Kind, ...] = ("restore", "return")  # what was archived comes and goes as it is
@@ -92,33 +93,34 @@ def begun(
     return Move(name, kind, table, tuple(partitions), at, storage_class, offer, speed, due, sought_by, reason, seen)
 
 
-def carry_out(lakehouse: Lakehouse, move: Move) -> Moved:
+def carry_out(tables: Tables, move: Move) -> Moved:
     """Write a move down, do it, and strike it. Killed at any point, :func:`finish_pending` goes on with it.
 
     A restore of cold files asks S3 for them and stays in the journal, ``waiting``, until they are there.
     Raises :class:`NotMoved` for a partition that is not where the move would take it from or that was written since
-    the move was decided, with the table as it was, and :class:`~resources.lock.Busy` while another process moves.
+    the move was decided, with the table as it was, and :class:`~resources.stores.busy.Busy` while another process
+    moves.
     """
-    with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
+    with exclusive(tables.settings, "tiers", timeout=WAIT):
         if move.seen is None:
-            move = replace(move, seen=sequence_of(loaded(lakehouse, move)))
-        Journal(lakehouse.archive).begin(move)
-        return _done(lakehouse, move)
+            move = replace(move, seen=sequence_of(loaded(tables, move)))
+        Journal(tables.stores.archive).begin(move)
+        return _done(tables, move)
 
 
-def finish_pending(lakehouse: Lakehouse) -> Iterator[Moved]:
+def finish_pending(tables: Tables) -> Iterator[Moved]:
     """Finish the moves that a crash, an error or a wait for S3 left; one that can no longer be done is given up.
 
     So is an expiry that was not committed: whether its partitions are to be deleted is decided anew. A move that
     fails stays in the journal and keeps no other from being finished; the first failure is raised at the end.
-    Raises :class:`~resources.lock.Busy` while another process moves.
+    Raises :class:`~resources.stores.busy.Busy` while another process moves.
     """
     failed: list[Exception] = []
-    journal = Journal(lakehouse.archive)
-    with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
+    journal = Journal(tables.stores.archive)
+    with exclusive(tables.settings, "tiers", timeout=WAIT):
         for move in journal.pending():
             try:
-                done = _finished(lakehouse, move)
+                done = _finished(tables, move)
             except NotMoved as error:
                 journal.finish(move)
                 done = Moved(move, given_up=str(error))
@@ -132,14 +134,14 @@ def finish_pending(lakehouse: Lakehouse) -> Iterator[Moved]:
         raise failed[0]
 
 
-def give_up(lakehouse: Lakehouse, name: str) -> Move:
+def give_up(tables: Tables, name: str) -> Move:
     """Strike a move that fails time after time from the journal: its table is as the last commit left it.
 
     Files that it copied go with the sweep. Raises :class:`NotMoved` when no such move is in the journal, and
-    :class:`~resources.lock.Busy` while another process moves.
+    :class:`~resources.stores.busy.Busy` while another process moves.
     """
-    with exclusive(lakehouse.settings, "tiers", timeout=WAIT):
-        journal = Journal(lakehouse.archive)
+    with exclusive(tables.settings, "tiers", timeout=WAIT):
+        journal = Journal(tables.stores.archive)
         pending = {move.id: move for move in journal.pending()}
         if name not in pending:
             raise NotMoved(f"no move {name} waits to be finished; there are {', '.join(pending) or 'none'}")
@@ -147,21 +149,21 @@ def give_up(lakehouse: Lakehouse, name: str) -> Move:
         return pending[name]
 
 
-def _finished(lakehouse: Lakehouse, move: Move) -> Moved:
-    table = loaded(lakehouse, move)
+def _finished(tables: Tables, move: Move) -> Moved:
+    table = loaded(tables, move)
     if not is_made(table, move):
         if move.kind == "expire":
-            Journal(lakehouse.archive).finish(move)
+            Journal(tables.stores.archive).finish(move)
             return Moved(move, given_up="a deletion that was not committed is decided anew")
         if move.kind == "restore":
             # a month that was written anew while S3 fetched it is whole: the others go on
             left = set(move.partitions) - set(not_in(move, placed_now(table), "archived"))
             move = replace(move, partitions=tuple(one for one in move.partitions if one in left) or move.partitions)
-    return _done(lakehouse, move)
+    return _done(tables, move)
 
 
-def _done(lakehouse: Lakehouse, move: Move) -> Moved:
-    work: Callable[[Lakehouse, Table, Move], Moved] = {
+def _done(tables: Tables, move: Move) -> Moved:
+    work: Callable[[Tables, Table, Move], Moved] = {
         "archive": _archive,
         "restore": _restore,
         "return": _return,
@@ -170,14 +172,14 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
         "compact": _compact,
         "expire": _expire,
     }[move.kind]
-    journal = Journal(lakehouse.archive)
+    journal = Journal(tables.stores.archive)
     try:
-        table = loaded(lakehouse, move)
+        table = loaded(tables, move)
         made = is_made(table, move)
         if not made and move.kind not in RETURNING and move.seen is not None:
             refuse(table, move, written_since(table, move.seen) & {*move.partitions}, "was written meanwhile")
         # of an archive there is more to do after its commit
-        done = Moved(move) if made and move.kind != "archive" else work(lakehouse, table, move)
+        done = Moved(move) if made and move.kind != "archive" else work(tables, table, move)
     except NotMoved:
         journal.finish(move)
         raise
@@ -186,68 +188,71 @@ def _done(lakehouse: Lakehouse, move: Move) -> Moved:
     return done
 
 
-def _archive(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _archive(tables: Tables, table: Table, move: Move) -> Moved:
     if not is_made(table, move):
         held = held_files(table, move)
-        manifest = _copied(lakehouse, move, held)
-        manifest.write(lakehouse.archive)
+        manifest = _copied(tables, move, held)
+        manifest.write(tables.stores.archive)
         if move.sought_by:
-            write_keys(lakehouse, table, held, move)
-        commit_move(lakehouse, move, held, all_files(held), [], "archived")
-    manifest = read_manifest(lakehouse.archive, move.table, move.id)
+            write_keys(tables, table, held, move)
+        commit_move(tables, move, held, all_files(held), [], "archived")
+    manifest = read_manifest(tables.stores.archive, move.table, move.id)
     for file in manifest.files:
-        set_class(lakehouse.archive, file.key, move.storage_class, "archived")
+        set_class(tables.stores.archive, file.key, move.storage_class, "archived")
     size = sum(file.bytes for file in manifest.files)
     return Moved(move, len(manifest.files), sum(file.rows for file in manifest.files), size, size)
 
 
-def _copied(lakehouse: Lakehouse, move: Move, held: Mapping[Partition, Sequence[DataFile]]) -> ArchiveManifest:
+def _copied(tables: Tables, move: Move, held: Mapping[Partition, Sequence[DataFile]]) -> ArchiveManifest:
     """The files in the archive, each read back and found to be the original."""
     archived = []
     placed = [(one, number, file) for one, files in held.items() for number, file in enumerate(files)]
     for partition, number, file in placed:
-        origin = lakehouse.store.key(file.file_path)
+        origin = tables.stores.lake.key(file.file_path)
         key = f"{data_prefix(move.table, move.id, partition)}{number:05d}.parquet"
-        expected = digest(lakehouse.store, origin)
-        if not lakehouse.archive.exists(key) or digest(lakehouse.archive, key) != expected:
-            copy(lakehouse.store, origin, lakehouse.archive, key)
-            if digest(lakehouse.archive, key) != expected:
-                raise NotMoved(f"{lakehouse.archive.location(key)} is not the file that was copied; nothing was moved")
+        expected = digest(tables.stores.lake, origin)
+        if not tables.stores.archive.exists(key) or digest(tables.stores.archive, key) != expected:
+            copy(tables.stores.lake, origin, tables.stores.archive, key)
+            if digest(tables.stores.archive, key) != expected:
+                raise NotMoved(
+                    f"{tables.stores.archive.location(key)} is not the file that was copied; nothing was moved"
+                )
         archived.append(
             ArchivedFile(file.file_path, key, file.file_size_in_bytes, file.record_count, expected, facts_of(file))
         )
     return ArchiveManifest(move.id, move.table, move.storage_class, tuple(archived))
 
 
-def _restore(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _restore(tables: Tables, table: Table, move: Move) -> Moved:
     placed = placed_now(table)
     refuse(table, move, not_in(move, placed, "archived"), "is not archived")
     sources = {one: placed[one] for one in move.partitions}
     if move.speed == EXPEDITED:
         deep = [one for one, source in sources.items() if source.storage_class == DEEP_ARCHIVE]
         refuse(table, move, deep, NO_EXPEDITED)
-    files = archived_files(lakehouse, table, sources)
+    files = archived_files(tables, table, sources)
     for _partition, file in files:
-        ask_back(lakehouse.archive, file.key, KEPT_READABLE_DAYS, move.speed)
-    if not all(is_readable(lakehouse.archive, file.key) for _partition, file in files):
+        ask_back(tables.stores.archive, file.key, KEPT_READABLE_DAYS, move.speed)
+    if not all(is_readable(tables.stores.archive, file.key) for _partition, file in files):
         return Moved(move, waiting=True)
     back = []
     for number, (_partition, file) in enumerate(files):
-        key = f"{lakehouse.store.key(table.location())}/data/restored-{move.id}/{number:05d}.parquet"
-        if not lakehouse.store.exists(key) or digest(lakehouse.store, key) != file.sha256:
-            copy(lakehouse.archive, file.key, lakehouse.store, key)
-            if digest(lakehouse.store, key) != file.sha256:
+        key = f"{tables.stores.lake.key(table.location())}/data/restored-{move.id}/{number:05d}.parquet"
+        if not tables.stores.lake.exists(key) or digest(tables.stores.lake, key) != file.sha256:
+            copy(tables.stores.archive, file.key, tables.stores.lake, key)
+            if digest(tables.stores.lake, key) != file.sha256:
                 raise ArchiveDamaged(
-                    f"table {move.table}: {lakehouse.archive.location(file.key)} is not the file that was archived. "
-                    f"Put the right version of it back, or strike the restore: `cdap storage give-up {move.id}`"
+                    f"table {move.table}: {tables.stores.archive.location(file.key)} is not the file that was "
+                    "archived. Put the right version of it back, or strike the restore: "
+                    f"`cdap storage give-up {move.id}`"
                 )
-        back.append(data_file(file, lakehouse.store.location(key)))
-    commit_move(lakehouse, move, {one: [] for one in move.partitions}, [], back, "restored", sources=sources)
+        back.append(data_file(file, tables.stores.lake.location(key)))
+    commit_move(tables, move, {one: [] for one in move.partitions}, [], back, "restored", sources=sources)
     size = sum(file.bytes for _partition, file in files)
     return Moved(move, len(files), sum(file.rows for _partition, file in files), size, size)
 
 
-def _return(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _return(tables: Tables, table: Table, move: Move) -> Moved:
     """Take restored partitions out again: their archived files are where they were."""
     placed = placed_now(table)
     refuse(table, move, not_in(move, placed, "restored"), "is not restored")
@@ -255,12 +260,12 @@ def _return(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     counted = {one: sum(file.record_count for file in files) for one, files in held.items()}
     refuse(table, move, [one for one in held if counted[one] != placed[one].rows], "has got rows since")
     rows = sum(counted.values())
-    commit_move(lakehouse, move, held, all_files(held), [], "archived", sources=sources)
+    commit_move(tables, move, held, all_files(held), [], "archived", sources=sources)
     size = sum(file.file_size_in_bytes for files in held.values() for file in files)
     return Moved(move, sum(map(len, held.values())), rows, size, size)
 
 
-def _cool(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _cool(tables: Tables, table: Table, move: Move) -> Moved:
     """In S3 the objects change their class where they are; in a folder the files are written anew, smaller."""
     held = held_files(table, move)
     files = all_files(held)
@@ -268,37 +273,37 @@ def _cool(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     rows = sum(file.record_count for file in files)
     if move.storage_class in COLD:
         raise NotMoved(f"table {move.table}: {move.storage_class} cannot be read in place; nothing was moved")
-    if not lakehouse.settings.warehouse:
-        new = _rewritten(lakehouse, table, move, held, heavy=True)
-        commit_move(lakehouse, move, held, files, new, "cool")
+    if not tables.settings.warehouse:
+        new = _rewritten(tables, table, move, held, heavy=True)
+        commit_move(tables, move, held, files, new, "cool")
         return Moved(move, len(files), rows, size, sum(file.file_size_in_bytes for file in new))
     for file in files:
         if file.file_size_in_bytes >= SMALLEST_IN_IA:
-            set_class(lakehouse.store, lakehouse.store.key(file.file_path), move.storage_class, "cool")
-    commit_move(lakehouse, move, held, [], [], "cool")
+            set_class(tables.stores.lake, tables.stores.lake.key(file.file_path), move.storage_class, "cool")
+    commit_move(tables, move, held, [], [], "cool")
     return Moved(move, len(files), rows, size, size)
 
 
-def _warm(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _warm(tables: Tables, table: Table, move: Move) -> Moved:
     """In S3 the objects become standard again; in a folder they are as good as they were."""
     held = held_files(table, move)
     files = all_files(held)
-    if lakehouse.settings.warehouse:
+    if tables.settings.warehouse:
         for file in files:
-            set_class(lakehouse.store, lakehouse.store.key(file.file_path), STANDARD, "hot")
-    commit_move(lakehouse, move, held, [], [], None)
+            set_class(tables.stores.lake, tables.stores.lake.key(file.file_path), STANDARD, "hot")
+    commit_move(tables, move, held, [], [], None)
     size = sum(file.file_size_in_bytes for file in files)
     return Moved(move, len(files), sum(file.record_count for file in files), size, size)
 
 
-def _compact(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _compact(tables: Tables, table: Table, move: Move) -> Moved:
     """Many small files become few large ones; a partition that is one file already is left."""
     held = {one: files for one, files in held_files(table, move).items() if len(files) > 1}
     files = all_files(held)
     if not files:
         return Moved(move)
-    new = _rewritten(lakehouse, table, move, held, heavy=False)
-    commit_move(lakehouse, replace(move, partitions=tuple(held)), held, files, new, None)
+    new = _rewritten(tables, table, move, held, heavy=False)
+    commit_move(tables, replace(move, partitions=tuple(held)), held, files, new, None)
     return Moved(
         move,
         len(files),
@@ -309,20 +314,20 @@ def _compact(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
 
 
 def _rewritten(
-    lakehouse: Lakehouse, table: Table, move: Move, held: Mapping[Partition, Sequence[DataFile]], *, heavy: bool
+    tables: Tables, table: Table, move: Move, held: Mapping[Partition, Sequence[DataFile]], *, heavy: bool
 ) -> list[DataFile]:
-    folder = f"{lakehouse.store.key(table.location())}/data/move-{move.id}"
-    lakehouse.store.delete([found.key for found in lakehouse.store.list(f"{folder}/")])  # what a dead try left
+    folder = f"{tables.stores.lake.key(table.location())}/data/move-{move.id}"
+    tables.stores.lake.delete([found.key for found in tables.stores.lake.list(f"{folder}/")])  # what a dead try left
     # of its own for each try: one that lost its lock and writes on must not write over what the next has committed
     own = f"{folder}/{uuid.uuid4().hex[:8]}"
     return [
         made
         for number, files in enumerate(held.values())
-        for made in rewritten(lakehouse, table, files, f"{own}-{number:05d}", heavy=heavy)
+        for made in rewritten(tables, table, files, f"{own}-{number:05d}", heavy=heavy)
     ]
 
 
-def _expire(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
+def _expire(tables: Tables, table: Table, move: Move) -> Moved:
     """Take partitions out for good; archived files go with the next sweep of the archive."""
     placed = placed_now(table)
     live = by_partition(table, live_files(table))
@@ -331,17 +336,19 @@ def _expire(lakehouse: Lakehouse, table: Table, move: Move) -> Moved:
     held = {one: live.get(one, []) for one in move.partitions}
     sources = {one: placed[one] for one in move.partitions if one in placed}
     lost = figures_of(table, move, held, []).values()
-    commit_move(lakehouse, move, held, all_files(held), [], "expired", sources=sources)
+    commit_move(tables, move, held, all_files(held), [], "expired", sources=sources)
     files, size, rows = (sum(figures) for figures in zip(*lost, strict=True))
     return Moved(move, files, rows, size)
 
 
 def archived_files(
-    lakehouse: Lakehouse, table: Table, sources: Mapping[Partition, Placement]
+    tables: Tables, table: Table, sources: Mapping[Partition, Placement]
 ) -> list[tuple[Partition, ArchivedFile]]:
     """The archived files of partitions, from the manifests of the moves that archived them."""
     name = table.name()[-1]
-    manifests = {move: read_manifest(lakehouse.archive, name, move) for move in {one.move for one in sources.values()}}
+    manifests = {
+        move: read_manifest(tables.stores.archive, name, move) for move in {one.move for one in sources.values()}
+    }
     return [(one, file) for one, source in sources.items() for file in files_of(manifests[source.move], one)]
 
 

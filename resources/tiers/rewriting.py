@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from resources.engines.duckdb import DuckDBEngine
-from resources.errors import NotMoved
+from resources.iceberg.errors import NotMoved
 
 if TYPE_CHECKING:
     import duckdb
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from resources.lakehouse import Lakehouse
+    from resources.iceberg.tables import Tables
 
 LARGEST = 512 << 20  # bytes of a file: larger ones are no cheaper to keep, and slower to move
 LIGHT, HEAVY = 3, 19  # zstd levels
 
 
-def rewritten(
-    lakehouse: Lakehouse, table: Table, files: Sequence[DataFile], folder: str, *, heavy: bool
-) -> list[DataFile]:
+def rewritten(tables: Tables, table: Table, files: Sequence[DataFile], folder: str, *, heavy: bool) -> list[DataFile]:
     """The rows of one partition's ``files`` in new files that no reader sees yet; ``heavy``: as small as they get.
 
     ``folder`` is a key of the lake's store without anything below it. Raises :class:`NotMoved` when the new files
@@ -29,10 +27,10 @@ def rewritten(
     """
     from pyiceberg.io.pyarrow import parquet_files_to_data_files
 
-    engine = DuckDBEngine(lakehouse.settings)
+    engine = DuckDBEngine(tables.settings)
     try:
         old = engine.parquet([file.file_path for file in files])
-        paths = engine.write_large(old, lakehouse.store.location(folder), LARGEST, HEAVY if heavy else LIGHT)
+        paths = engine.write_large(old, tables.stores.lake.location(folder), LARGEST, HEAVY if heavy else LIGHT)
         before, after = _fingerprint(old), _fingerprint(engine.parquet(paths))
     finally:
         engine.close()

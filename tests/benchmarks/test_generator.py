@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from benchmarks.generator import FIRST_DAY, LAST_DAY, generate
-from cdap_assets.contracts.contract import read_contracts
+from cdap_assets.contracts.reading import read_contracts
 from cdap_assets.curated.entities import ENTITIES
 
 SCALE = 0.01

@@ -13,9 +13,9 @@ import ibis
 import pyarrow as pa
 import yaml
 
-from resources.session import Session
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.session import Session
 from resources.settings import Settings
-from resources.table import Column, TableSpec
 
 Row = dict[str, Any]
 FEW = 1000  # rows that come without a table of their own

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from resources.catalog import references, staging_database
-from resources.lakehouse import Lakehouse
+from resources.iceberg.catalog import references, staging_database
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
-from resources.table import TableSpec
 from tests.cloud.account import CUTOFF, Aws, database_of
 from tests.resources.visits import VISITS, numbers
 
@@ -44,14 +44,14 @@ def staged(lake: Lakehouse) -> list[str]:
 
 def stored(lake: Lakehouse, prefix: str = "visits/") -> set[str]:
     """The keys of all files below a prefix of the lake, referenced or not."""
-    return {found.key for found in lake.store.list(prefix)}
+    return {found.key for found in lake.stores.lake.list(prefix)}
 
 
 def referenced(lake: Lakehouse, name: str = "visits") -> set[str]:
     """The keys of the files that a table's metadata names."""
     table = lake.load(name)
     assert table is not None
-    return {lake.store.key(location) for location in references(table)}
+    return {lake.stores.lake.key(location) for location in references(table)}
 
 
 def in_process_reads(lake: Lakehouse, spec: TableSpec = VISITS) -> list[int]:

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from cdap_assets.lineage import read_lineage
-from resources.lakehouse import Lakehouse
-from resources.object_store import open_store
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from resources.stores.stores import open_store
 from tests.cloud.account import Aws, database_of
 
 CLOSE = 1e-9  # relative

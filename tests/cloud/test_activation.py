@@ -13,7 +13,8 @@ import pytest
 from cdap_assets.retention import ledger
 from cdap_assets.retention.export import export
 from cdap_assets.retention.tables import PLAN_EVENTS
-from resources.object_store import open_store, read_bytes
+from resources.stores.object_store import read_bytes
+from resources.stores.stores import open_store
 from tests.cloud.account import Aws
 from tests.cloud.processes import free_port
 from tests.cloud.s3 import PREFIX, on_s3

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdap_assets.installation import make_aws_home
+from cdap_assets.commands.new_home import make_aws_home
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.permissions import calls, refused

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from cdap_assets.definitions import build_definitions
-from resources.object_store import open_store
 from resources.settings import Settings
+from resources.stores.stores import open_store
 from tests.cloud.account import Aws
 from tests.cloud.both_engines import CLOCK, DAYS, FLOATS, MONEY, ODD_MOMENTS, ODD_NUMBERS, TEXTS, Row, make_home
 from tests.cloud.parity import differences, every_table, on_aws

@@ -10,11 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 from pyiceberg.exceptions import CommitFailedException
 
-from resources import catalog
-from resources.aws import CredentialsExpired
 from resources.engines.engine import QueryFailed
-from resources.errors import CommitUnknown
-from resources.lakehouse import Lakehouse
+from resources.iceberg import catalog
+from resources.iceberg.errors import CommitUnknown
+from resources.lake.lakehouse import Lakehouse
+from resources.stores.aws import CredentialsExpired
 from tests.cloud.account import Aws
 from tests.cloud.lake import in_process_reads, lake_on, referenced, staged, stored
 from tests.cloud.trino import Trino
@@ -138,7 +138,7 @@ def test_a_commit_that_loses_every_race_leaves_the_table_as_it_was(aws: Aws, lak
 def test_a_commit_whose_answer_is_lost_is_found_and_made_once(
     aws: Aws, lake: Lakehouse, times: int, append: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.aws.TRIES", 5)
+    monkeypatch.setattr("resources.stores.aws.TRIES", 5)
     lost = fault("glue", "UpdateTable", "InternalServiceException", 500, times=times, when="after")
     with aws.faults(lost) as fired:
         with Lakehouse(lake.settings).in_process() as session:
@@ -153,7 +153,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_made_once(
 def test_a_commit_of_which_glue_says_nothing_more_is_told_as_unknown(
     aws: Aws, lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.aws.TRIES", 2)
+    monkeypatch.setattr("resources.stores.aws.TRIES", 2)
     silent = [
         fault("glue", "UpdateTable", "InternalServiceException", 500, times=99, when="after"),
         fault("glue", "GetTable", "InternalServiceException", 500, times=99, after=3),

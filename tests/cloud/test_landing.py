@@ -11,14 +11,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from cdap_assets import landing_sensors
 from cdap_assets.definitions import build_definitions
 from cdap_assets.raw.deliveries import Taken
 from cdap_assets.raw.landing import landed, landing_digest
-from resources.file_format import FileFormat
-from resources.lakehouse import Lakehouse
-from resources.landing_queue import LandingQueue
+from cdap_assets.work import landing_sensors
+from resources.engines.file_format import FileFormat
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings, SettingsError
+from resources.stores.landing_queue import LandingQueue
 from tests.cloud.account import Aws
 from tests.cloud.s3 import PREFIX, on_s3
 from tests.raw.shop import COLUMNS, HEADER, TUESDAY, WEDNESDAY, Shop, line
@@ -217,7 +217,7 @@ def test_an_object_asks_once_for_its_raw_table_and_its_message_is_deleted_a_tick
 
 
 def test_a_tick_that_dies_loses_no_delivery(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.landing_queue.HIDDEN_SECONDS", 1)
+    monkeypatch.setattr("resources.stores.landing_queue.HIDDEN_SECONDS", 1)
     watch.put(f"{ORDERS}/monday.csv")
     first = watch.tick(dies=True).run_requests
     second = []

@@ -14,11 +14,13 @@ import pytest
 
 from cdap_assets.retention import ledger
 from cdap_assets.retention.ledger import PlanRefused, deciding
-from resources import lease
-from resources.lease import Lease
-from resources.lock import Busy, LockLost, confirm, exclusive
-from resources.object_store import S3Store, read_bytes
 from resources.settings import Settings
+from resources.stores import lease
+from resources.stores.busy import Busy, LockLost
+from resources.stores.lease import Lease
+from resources.stores.lock import confirm, exclusive
+from resources.stores.object_store import read_bytes
+from resources.stores.s3_store import S3Store
 from tests.cloud.account import Aws
 from tests.cloud.s3 import on_s3
 from tests.retention.lake import NOON, PlanLake, policy

@@ -7,13 +7,13 @@ from pathlib import Path
 import ibis
 import pytest
 
-from resources.lakehouse import Lakehouse
-from resources.migration import migrate
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.migration import migrate
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.lake import lake_on, referenced, stored
 from tests.cloud.trino import Trino
-from tests.resources.test_migration import COUNTS, WIDER, fill, history
+from tests.resources.lake.test_migration import COUNTS, WIDER, fill, history
 from tests.resources.visits import SECOND, numbers, put, visits
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from resources.model_registry import ModelRegistry, RegistryUnavailable
+from resources.registry.model_registry import ModelRegistry, RegistryUnavailable
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.permissions import calls, refused
 from tests.cloud.postgres import Postgres, postgres_server
 from tests.cloud.processes import died, free_port
 from tests.cloud.server_groups import kill, serving
-from tests.resources.test_model_registry import FRAME, NOON, register
+from tests.resources.registry.test_model_registry import FRAME, NOON, register
 
 __all__ = ["postgres_server"]
 # MLflow's own: not ours to mend

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from resources.object_store import ObjectStore, S3Store, open_store, read_bytes
+from resources.stores.object_store import ObjectStore, read_bytes
+from resources.stores.s3_store import S3Store
+from resources.stores.stores import open_store
 from tests.cloud.account import Aws
 from tests.cloud.s3 import on_s3
-from tests.resources.test_object_store import StoreContract
+from tests.resources.stores.test_object_store import StoreContract
 
 
 class TestS3Store(StoreContract):

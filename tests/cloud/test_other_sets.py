@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from cdap_assets.definitions import build_definitions
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.parity import differences, every_table, on_aws

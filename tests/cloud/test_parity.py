@@ -10,9 +10,9 @@ import pytest
 
 from cdap_assets.commands.instance import open_instance
 from cdap_assets.lineage import read_lineage
-from cdap_assets.scan_cost import scan_costs
-from cdap_assets.snapshots import weeks_between
-from resources.lakehouse import Lakehouse
+from cdap_assets.table_assets.snapshots import weeks_between
+from cdap_assets.work.scan_cost import scan_costs
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.parity import differences, every_table, on_aws

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from resources.lakehouse import Lakehouse
-from resources.landing_queue import LandingQueue
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.sweep import sweep
 from resources.settings import Settings
-from resources.sweep import sweep
+from resources.stores.landing_queue import LandingQueue
 from tests.cloud.account import CUTOFF, Aws
 from tests.cloud.permissions import calls, refused
 from tests.cloud.s3 import on_s3
@@ -49,7 +49,7 @@ def test_the_lake_asks_for_nothing_that_runs_are_not_allowed(settings: Settings,
         session.publish(VISITS, visits((1, FIRST), (2, SECOND)))
         session.publish(VISITS, visits((3, SECOND)), replace={"day": [SECOND]})
     assert now_reads(lake) == [1, 3]
-    lake.store.write("visits/data/left-behind.parquet", b"")
+    lake.stores.lake.write("visits/data/left-behind.parquet", b"")
     assert sweep(lake, older_than=datetime.now(UTC) + timedelta(hours=1)).files
     queue = LandingQueue(settings)
     queue.delete([notice.handle for notice in queue.receive(10)])

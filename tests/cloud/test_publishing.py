@@ -13,10 +13,10 @@ from pathlib import Path
 import ibis
 import pytest
 
-from resources.errors import InvariantViolated, OutsidePartitions, StalePublish
-from resources.lakehouse import Lakehouse
-from resources.sweep import sweep
-from resources.table import Column, TableSpec
+from resources.iceberg.errors import InvariantViolated, OutsidePartitions, StalePublish
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.sweep import sweep
 from tests.cloud.account import Aws
 from tests.cloud.lake import in_process_reads, lake_on, referenced, staged, stored
 from tests.cloud.trino import Trino
@@ -221,7 +221,7 @@ def test_values_of_personal_columns_are_in_no_metadata_file(lake: Lakehouse) -> 
     table = lake.load("visits")
     assert table is not None
     written = b"".join(
-        table.io.new_input(lake.store.location(key)).open().read() for key in stored(lake, "visits/meta")
+        table.io.new_input(lake.stores.lake.location(key)).open().read() for key in stored(lake, "visits/meta")
     )
     assert b"Wilhelmina" not in written
     assert b"Zacharias" not in written

@@ -16,10 +16,11 @@ from moto.athena.responses import AthenaResponse
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.exceptions import JsonRESTError
 
-from resources.aws import client
-from resources.object_store import ObjectStore, open_store
-from resources.read_history import Fetched, fetched_objects, queried_tables, tables_read
+from resources.lake.read_history import Fetched, fetched_objects, queried_tables, tables_read
 from resources.settings import Settings
+from resources.stores.aws import client
+from resources.stores.object_store import ObjectStore
+from resources.stores.stores import open_store
 from tests.cloud.s3 import on_s3
 
 REGION = "eu-central-1"

@@ -17,15 +17,15 @@ import pyarrow as pa
 import pytest
 from dagster import DagsterExecutionInterruptedError
 
-from resources.builtins import local_time, sha256, utc_time
 from resources.engines import athena
-from resources.lakehouse import Lakehouse
-from resources.table import Column, TableSpec
+from resources.engines.builtins import local_time, sha256, utc_time
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
 from tests.cloud.account import Aws
 from tests.cloud.lake import lake_on, staged, stored
 from tests.cloud.trino import Trino
-from tests.resources.test_engine import FIRST as EARLIEST
-from tests.resources.test_engine import LAST, ZONES, changes_of, python_utc
+from tests.resources.engines.test_engine import FIRST as EARLIEST
+from tests.resources.engines.test_engine import LAST, ZONES, changes_of, python_utc
 from tests.resources.visits import FIRST, VISITS, numbers, put, visits
 
 VALUES = TableSpec(
@@ -251,7 +251,7 @@ def test_a_run_that_is_ended_leaves_no_query_running(
     client.meta.events.register(
         "after-call.athena.StartQueryExecution", lambda parsed, **_: query_ids.append(parsed["QueryExecutionId"])
     )
-    monkeypatch.setattr("resources.aws.client", lambda *_: client)
+    monkeypatch.setattr("resources.stores.aws.client", lambda *_: client)
 
     def ended(_: float) -> None:
         monkeypatch.undo()

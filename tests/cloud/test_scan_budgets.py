@@ -13,10 +13,10 @@ import pytest
 
 from resources.engines import remote
 from resources.engines.engine import QueryFailed
-from resources.errors import BudgetExceeded
-from resources.lakehouse import Lakehouse
+from resources.iceberg.errors import BudgetExceeded
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import SettingsError
-from resources.table import Column, TableSpec
 from tests.cloud.account import Aws
 from tests.cloud.lake import GB, lake_on, staged
 from tests.cloud.trino import Trino

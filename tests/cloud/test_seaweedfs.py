@@ -22,11 +22,13 @@ import pyarrow as pa
 import pytest
 import requests
 
-from resources import lease
-from resources.errors import ArchiveDamaged, NotMoved, PartitionsArchived
-from resources.lakehouse import Lakehouse
-from resources.lock import Busy, exclusive
-from resources.object_store import ObjectStore, S3Store, read_bytes
+from resources.iceberg.errors import ArchiveDamaged, NotMoved, PartitionsArchived
+from resources.lake.lakehouse import Lakehouse
+from resources.stores import lease
+from resources.stores.busy import Busy
+from resources.stores.lock import exclusive
+from resources.stores.object_store import ObjectStore, read_bytes
+from resources.stores.s3_store import S3Store
 from resources.tiers import classes
 from resources.tiers.checking import archive_faults, harmful_rules, unreadable_files
 from resources.tiers.classes import class_of, digest, set_class
@@ -136,9 +138,9 @@ def versions(store: ObjectStore, key: str) -> list[dict[str, Any]]:
 
 def archived(lake: Lakehouse, day: date, storage_class: str) -> str:
     """Archive a day; the key of its file in the archive."""
-    before = {found.key for found in lake.archive.list("data/")}
+    before = {found.key for found in lake.stores.archive.list("data/")}
     move(lake, "archive", day, storage_class=storage_class)
-    [made] = {found.key for found in lake.archive.list("data/")} - before
+    [made] = {found.key for found in lake.stores.archive.list("data/")} - before
     return made
 
 
@@ -150,27 +152,27 @@ class TestSeaweedFSStore(test_object_store.TestS3Store):
 
 def test_an_archived_partition_is_refused_until_a_restore_brings_the_same_rows_back(lake: Lakehouse) -> None:
     day, other, cold = DAYS[0], DAYS[2], DAYS[3]
-    before, content = rows(lake, day), digest(lake.store, *data_keys(lake, day))
+    before, content = rows(lake, day), digest(lake.stores.lake, *data_keys(lake, day))
     key = archived(lake, day, READABLE)
-    assert class_of(lake.archive, archived(lake, cold, "GLACIER")) == "GLACIER"
-    assert (tags(lake.archive, key), digest(lake.archive, key)) == ({"cdap-tier": "archived"}, content)
-    assert [one["StorageClass"] for one in versions(lake.archive, key)] == [READABLE, "STANDARD"]
+    assert class_of(lake.stores.archive, archived(lake, cold, "GLACIER")) == "GLACIER"
+    assert (tags(lake.stores.archive, key), digest(lake.stores.archive, key)) == ({"cdap-tier": "archived"}, content)
+    assert [one["StorageClass"] for one in versions(lake.stores.archive, key)] == [READABLE, "STANDARD"]
     for read in ([day], [other, day], [cold]):
         with pytest.raises(PartitionsArchived, match=f"day={read[-1]} is archived"):
             rows(lake, *read)
     assert rows(lake, other).num_rows == MANY
     assert not move(lake, "restore", day).waiting
     assert rows(lake, day).equals(before)
-    assert {class_of(lake.store, one) for one in data_keys(lake, day)} == {"STANDARD"}
+    assert {class_of(lake.stores.lake, one) for one in data_keys(lake, day)} == {"STANDARD"}
     with pytest.raises(NotMoved, match="is in GLACIER, which this S3 gives back to nobody"):
         move(lake, "restore", cold)
     assert pending(lake) == []
-    assert digest(lake.archive, key) == content
+    assert digest(lake.stores.archive, key) == content
     assert [*unreadable_files(lake), *archive_faults(lake, 10, "")] == []
 
 
 def test_a_restore_goes_on_once_the_right_version_of_the_archived_file_is_back(lake: Lakehouse) -> None:
-    day, archive = DAYS[1], lake.archive
+    day, archive = DAYS[1], lake.stores.archive
     assert isinstance(archive, S3Store)
     before, key = rows(lake, day), archived(lake, day, READABLE)
 
@@ -194,7 +196,7 @@ def test_a_restore_goes_on_once_the_right_version_of_the_archived_file_is_back(l
 
 
 def test_a_cool_partition_is_in_another_class_at_its_address_until_it_is_warm(lake: Lakehouse) -> None:
-    store, day = lake.store, DAYS[2]
+    store, day = lake.stores.lake, DAYS[2]
     [key] = data_keys(lake, day)
     before, content = rows(lake, day), digest(store, key)
     move(lake, "cool", day, storage_class="STANDARD_IA")

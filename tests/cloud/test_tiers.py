@@ -17,10 +17,13 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from resources.errors import NotMoved, PartitionsArchived
-from resources.lakehouse import Lakehouse
-from resources.object_store import ObjectStore, S3Store, open_store, read_bytes
-from resources.sweep import sweep
+from resources.iceberg.errors import NotMoved, PartitionsArchived
+from resources.iceberg.placement import placed_now
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.sweep import sweep
+from resources.stores.object_store import ObjectStore, read_bytes
+from resources.stores.s3_store import S3Store
+from resources.stores.stores import open_store
 from resources.tiers import classes
 from resources.tiers.checking import harmful_rules
 from resources.tiers.classes import SMALLEST_IN_IA, ask_back, class_of, copy, is_readable, set_class
@@ -28,7 +31,6 @@ from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.keys import partitions_with
 from resources.tiers.lifecycle import lifecycle
 from resources.tiers.moving import Moved, begun, carry_out, finish_pending
-from resources.tiers.placement import placed_now
 from tests.cloud import real_account
 from tests.cloud.account import Aws, aws_account
 from tests.cloud.lake import lake_on
@@ -154,11 +156,11 @@ def data_keys(lake: Lakehouse, day: date = FIRST) -> set[str]:
     table = lake.load("visits")
     assert table is not None
     rows = table.inspect.files().to_pylist()
-    return {lake.store.key(row["file_path"]) for row in rows if row["partition"]["day"] == day}
+    return {lake.stores.lake.key(row["file_path"]) for row in rows if row["partition"]["day"] == day}
 
 
 def pending(lake: Lakehouse) -> list[Move]:
-    return list(Journal(lake.archive).pending())
+    return list(Journal(lake.stores.archive).pending())
 
 
 def asked_of(store: ObjectStore) -> list[dict[str, Any]]:
@@ -175,10 +177,10 @@ def asked_of(store: ObjectStore) -> list[dict[str, Any]]:
 def test_a_cool_partition_has_its_larger_objects_in_another_class_where_they_are(
     visited: Lakehouse, storage_class: str
 ) -> None:
-    before = {found.key: found for found in visited.store.list()}
+    before = {found.key: found for found in visited.stores.lake.list()}
     moved = move(visited, "cool", FIRST, storage_class=storage_class)
     assert (moved.files, moved.rows, moved.waiting) == (2, MANY + 1, False)
-    after = {found.key: found for found in visited.store.list()}
+    after = {found.key: found for found in visited.stores.lake.list()}
     cooled = {key for key, found in after.items() if found.storage_class != "STANDARD"}
     large = {key for key in data_keys(visited) if before[key].size >= SMALLEST_IN_IA}
     assert cooled == large
@@ -187,7 +189,7 @@ def test_a_cool_partition_has_its_larger_objects_in_another_class_where_they_are
     # metadata was added and no data
     assert set(before) <= set(after)
     assert not any(key.endswith(".parquet") for key in set(after) - set(before))
-    assert [tags(visited.store, key) for key in cooled] == [{"cdap-tier": "cool"}]
+    assert [tags(visited.stores.lake, key) for key in cooled] == [{"cdap-tier": "cool"}]
     assert count(visited) == MANY + 3
     assert count(visited, FIRST) == MANY + 1
     table = visited.load("visits")
@@ -196,24 +198,26 @@ def test_a_cool_partition_has_its_larger_objects_in_another_class_where_they_are
 
 
 def test_the_class_that_an_object_left_is_billed_until_its_version_expires(visited: Lakehouse, aws: Aws) -> None:
-    assert isinstance(visited.store, S3Store)
+    assert isinstance(visited.stores.lake, S3Store)
     move(visited, "cool", FIRST, storage_class="STANDARD_IA")
-    [cooled] = of_class(visited.store)["STANDARD_IA"]
-    told = aws.client("s3").list_object_versions(Bucket=visited.store.bucket, Prefix=visited.store.full(cooled))
+    [cooled] = of_class(visited.stores.lake)["STANDARD_IA"]
+    told = aws.client("s3").list_object_versions(
+        Bucket=visited.stores.lake.bucket, Prefix=visited.stores.lake.full(cooled)
+    )
     assert [(one["IsLatest"], one["StorageClass"]) for one in told["Versions"]] == [
         (True, "STANDARD_IA"),
         (False, "STANDARD"),
     ]
-    rules = aws.client("s3").get_bucket_lifecycle_configuration(Bucket=visited.store.bucket)["Rules"]
+    rules = aws.client("s3").get_bucket_lifecycle_configuration(Bucket=visited.stores.lake.bucket)["Rules"]
     assert rules == lifecycle("shop", 7, 3)["Rules"]
 
 
 def test_a_warm_partition_is_standard_again(visited: Lakehouse) -> None:
     move(visited, "cool", FIRST, storage_class="GLACIER_IR")
-    [cooled] = of_class(visited.store)["GLACIER_IR"]
+    [cooled] = of_class(visited.stores.lake)["GLACIER_IR"]
     move(visited, "warm", FIRST)
-    assert set(of_class(visited.store)) == {"STANDARD"}
-    assert tags(visited.store, cooled) == {"cdap-tier": "hot"}
+    assert set(of_class(visited.stores.lake)) == {"STANDARD"}
+    assert tags(visited.stores.lake, cooled) == {"cdap-tier": "hot"}
     assert count(visited) == MANY + 3
     table = visited.load("visits")
     assert table is not None
@@ -225,7 +229,7 @@ def test_compacted_objects_are_one_and_standard(visited: Lakehouse) -> None:
     moved = move(visited, "compact", FIRST)
     assert moved.files == 2
     [key] = data_keys(visited)
-    assert class_of(visited.store, key) == "STANDARD"
+    assert class_of(visited.stores.lake, key) == "STANDARD"
     assert count(visited) == MANY + 3
 
 
@@ -233,16 +237,16 @@ def test_compacted_objects_are_one_and_standard(visited: Lakehouse) -> None:
 def test_an_archived_partition_lies_cold_in_the_archive_and_is_refused(visited: Lakehouse, storage_class: str) -> None:
     moved = move(visited, "archive", FIRST, storage_class=storage_class, sought_by="visit", offer="12 hours")
     assert (moved.files, moved.rows) == (2, MANY + 1)
-    files = of_class(visited.archive, "data/")
+    files = of_class(visited.stores.archive, "data/")
     assert set(files) == {storage_class}
     assert len(files[storage_class]) == 2
     for key in files[storage_class]:
-        ask_back(visited.archive, key, 1, "Bulk")  # moto tells no tags of an object that cannot be read; S3 does
-        assert tags(visited.archive, key) == {"cdap-tier": "archived"}
+        ask_back(visited.stores.archive, key, 1, "Bulk")  # moto tells no tags of an object that cannot be read; S3 does
+        assert tags(visited.stores.archive, key) == {"cdap-tier": "archived"}
     # what says what is archived is always readable
-    others = of_class(visited.archive)["STANDARD"]
+    others = of_class(visited.stores.archive)["STANDARD"]
     assert {key.split("/")[0] for key in others} == {"manifests", "keys"}
-    assert set(of_class(visited.store)) == {"STANDARD"}
+    assert set(of_class(visited.stores.lake)) == {"STANDARD"}
     with pytest.raises(PartitionsArchived, match=r"day=2024-03-01 is archived .*12 hours"):
         count(visited)
     assert count(visited, SECOND, THIRD) == 2
@@ -260,8 +264,8 @@ def test_a_restore_waits_in_the_journal_until_s3_has_fetched_what_it_was_asked_f
     visited: Lakehouse, thaw: Thaw, storage_class: str, speed: str
 ) -> None:
     move(visited, "archive", FIRST, storage_class=storage_class)
-    archived = of_class(visited.archive, "data/")[storage_class]
-    asked = asked_of(visited.archive)
+    archived = of_class(visited.stores.archive, "data/")[storage_class]
+    asked = asked_of(visited.stores.archive)
     moved = move(visited, "restore", FIRST, speed=speed, due=LATER)
     assert moved.waiting
     thaw.goes_on()
@@ -273,7 +277,7 @@ def test_a_restore_waits_in_the_journal_until_s3_has_fetched_what_it_was_asked_f
         {"Days": 7, "GlacierJobParameters": {"Tier": speed}} for _ in archived
     ]
     assert [one.kind for one in pending(visited)] == ["restore"]
-    assert not all(is_readable(visited.archive, key) for key in archived)
+    assert not all(is_readable(visited.stores.archive, key) for key in archived)
     with pytest.raises(PartitionsArchived):
         count(visited)
 
@@ -283,15 +287,15 @@ def test_a_restore_waits_in_the_journal_until_s3_has_fetched_what_it_was_asked_f
     assert pending(visited) == []
     assert count(visited) == MANY + 3
     # the copies in the table are like any other file; the archived ones stay where they are
-    assert set(of_class(visited.store)) == {"STANDARD"}
-    assert [tags(visited.store, key) for key in data_keys(visited)] == [{}, {}]
-    assert of_class(visited.archive, "data/")[storage_class] == archived
+    assert set(of_class(visited.stores.lake)) == {"STANDARD"}
+    assert [tags(visited.stores.lake, key) for key in data_keys(visited)] == [{}, {}]
+    assert of_class(visited.stores.archive, "data/")[storage_class] == archived
     assert len(asked) == len(archived)
 
 
 def test_s3_chooses_the_speed_of_a_restore_that_names_none(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST, storage_class="GLACIER")
-    asked = asked_of(visited.archive)
+    asked = asked_of(visited.stores.archive)
     assert not move(visited, "restore", FIRST).waiting
     assert [params["RestoreRequest"] for params in asked] == [{"Days": 7}] * 2
     assert count(visited) == MANY + 3
@@ -299,21 +303,21 @@ def test_s3_chooses_the_speed_of_a_restore_that_names_none(visited: Lakehouse) -
 
 def test_a_restored_partition_is_returned_without_a_copy_and_expires_with_its_archive(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST, storage_class="GLACIER")
-    archived = {found.key: found.modified for found in visited.archive.list("data/")}
+    archived = {found.key: found.modified for found in visited.stores.archive.list("data/")}
     move(visited, "restore", FIRST, speed="Standard", due=LATER)
     move(visited, "return", FIRST)
     with pytest.raises(PartitionsArchived):
         count(visited, FIRST)
-    assert {found.key: found.modified for found in visited.archive.list("data/")} == archived
+    assert {found.key: found.modified for found in visited.stores.archive.list("data/")} == archived
     assert move(visited, "expire", FIRST).rows == MANY + 1
     assert count(visited) == 2
     sweep(visited, older_than=LONG_AFTER)
-    assert list(visited.archive.list()) == []
+    assert list(visited.stores.archive.list()) == []
 
 
 def test_an_expedited_restore_of_deep_archive_is_refused_before_anything_is_asked(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST, storage_class="DEEP_ARCHIVE")
-    asked = asked_of(visited.archive)
+    asked = asked_of(visited.stores.archive)
     with pytest.raises(NotMoved, match=r"Deep Archive, which has no Expedited \(ask for Standard or Bulk\)"):
         move(visited, "restore", FIRST, speed="Expedited")
     assert asked == []
@@ -327,7 +331,7 @@ def test_a_restore_for_which_s3_has_no_room_now_is_asked_again_later(visited: La
     with aws.faults(busy | {"times": 2}) as fired:
         assert move(visited, "restore", FIRST, speed="Expedited").waiting
         assert fired() == [2]
-    asked = asked_of(visited.archive)
+    asked = asked_of(visited.stores.archive)
     thaw.is_done()
     assert [one.waiting for one in finish_pending(visited)] == [False]
     assert len(asked) == 2
@@ -340,7 +344,7 @@ def test_a_lost_object_is_named_and_keeps_no_other_move_from_being_finished(visi
     first, second = (data for data in _data_by_move(visited))
     for day in (FIRST, SECOND):
         assert move(visited, "restore", day, speed="Standard").waiting
-    visited.archive.delete(sorted(first)[:1])
+    visited.stores.archive.delete(sorted(first)[:1])
     thaw.is_done()
     finished = []
     with pytest.raises(FileNotFoundError, match=f"{sorted(first)[0]} is not there: put it back"):
@@ -348,13 +352,13 @@ def test_a_lost_object_is_named_and_keeps_no_other_move_from_being_finished(visi
     assert [done.rows for done in finished] == [1]
     assert count(visited, SECOND) == 1
     assert [one.partitions for one in pending(visited)] == [((FIRST,),)]
-    assert second <= {found.key for found in visited.archive.list()}
+    assert second <= {found.key for found in visited.stores.archive.list()}
 
 
 def _data_by_move(lake: Lakehouse) -> list[set[str]]:
     """The archived files of each move, the larger move first."""
     found: dict[str, set[str]] = {}
-    for one in lake.archive.list("data/"):
+    for one in lake.stores.archive.list("data/"):
         found.setdefault(one.key.split("/")[2], set()).add(one.key)
     return sorted(found.values(), key=len, reverse=True)
 
@@ -380,9 +384,9 @@ def test_an_archive_that_fails_before_its_commit_leaves_the_table_as_it_was(
     ):
         move(visited, "archive", FIRST, storage_class="GLACIER")
     assert count(visited) == MANY + 3
-    assert set(of_class(visited.archive)) == {"STANDARD"}
+    assert set(of_class(visited.stores.archive)) == {"STANDARD"}
     assert [done.rows for done in finish_pending(visited)] == [MANY + 1]
-    assert set(of_class(visited.archive, "data/")) == {"GLACIER"}
+    assert set(of_class(visited.stores.archive, "data/")) == {"GLACIER"}
     assert pending(visited) == []
     with pytest.raises(PartitionsArchived):
         count(visited)
@@ -397,9 +401,9 @@ def test_an_archive_that_fails_after_its_commit_becomes_cold_later(visited: Lake
         move(visited, "archive", FIRST, storage_class="GLACIER")
     with pytest.raises(PartitionsArchived):
         count(visited)
-    assert "STANDARD" in of_class(visited.archive, "data/")
+    assert "STANDARD" in of_class(visited.stores.archive, "data/")
     assert [done.rows for done in finish_pending(visited)] == [MANY + 1]
-    assert set(of_class(visited.archive, "data/")) == {"GLACIER"}
+    assert set(of_class(visited.stores.archive, "data/")) == {"GLACIER"}
     assert pending(visited) == []
 
 
@@ -499,7 +503,7 @@ def test_more_objects_than_a_page_are_listed_and_deleted_whole(store: S3Store, a
 
 def test_a_rule_of_the_bucket_that_would_archive_live_tables_is_named(visited: Lakehouse, aws: Aws) -> None:
     assert harmful_rules(visited) == []
-    bucket = visited.store.bucket  # type: ignore[attr-defined]
+    bucket = visited.stores.lake.bucket  # type: ignore[attr-defined]
     by_age = {
         "ID": "by age",
         "Status": "Enabled",

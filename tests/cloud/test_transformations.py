@@ -17,14 +17,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from cdap_assets.contracts.build import build
 from cdap_assets.contracts.expression import parse
 from cdap_assets.lineage import read_lineage
-from cdap_assets.snapshots import snapshot_rows
-from cdap_assets.table_asset import TableAsset
-from resources import builtins
-from resources.lakehouse import Lakehouse
-from resources.session import Session
-from resources.table import TableSpec
+from cdap_assets.table_assets.snapshots import snapshot_rows
+from cdap_assets.table_assets.table_asset import TableAsset
+from resources.engines import builtins
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
 from tests.cloud.account import Aws
 from tests.cloud.both_engines import (
     DAYS,
@@ -199,7 +200,7 @@ def test_every_form_of_a_contract_means_the_same(engines: tuple[Session, Session
     columns = {name: rows[name] for name in rows.columns}
     zone = random.choice(ZONES)
     texts = [filled(random, kind, form, random.choice((0, 1))) for kind, forms in FORMS.items() for form in forms]
-    values = {f"c{number}": parse(text).build(columns, zone) for number, text in enumerate(texts)}
+    values = {f"c{number}": build(parse(text), columns, zone) for number, text in enumerate(texts)}
     plain = {name: value for name, value in values.items() if not AGGREGATE.search(texts[int(name[1:])])}
     folded = {name: value for name, value in values.items() if name not in plain}
     for key, expression in {"id": rows.select("id", **plain), "b": rows.group_by("b").aggregate(**folded)}.items():
@@ -229,7 +230,7 @@ def test_where_engines_differ_by_themselves_contracts_have_one_answer(engines: t
         "cast(cast('2024-10-27 02:30:00' || '' as timestamp) as date)": date(2024, 10, 27),
     }
     columns = {name: rows[name] for name in rows.columns}
-    values = {f"c{number}": parse(text).build(columns, "Europe/Berlin") for number, text in enumerate(expected)}
+    values = {f"c{number}": build(parse(text), columns, "Europe/Berlin") for number, text in enumerate(expected)}
     for session in engines:
         [found] = computed(session, rows.select(**values))
         assert dict(zip(expected, found.values(), strict=True)) == expected
@@ -246,7 +247,7 @@ def test_where_engines_differ_by_themselves_contracts_have_one_answer(engines: t
 )
 def test_what_no_type_holds_is_an_error_and_never_another_value(engines: tuple[Session, Session], text: str) -> None:
     rows = ibis.memtable(pa.table({"n": [2], "d": pa.array([Decimal("99999.5")], pa.decimal128(18, 4))}))
-    value = parse(text).build({name: rows[name] for name in rows.columns}, "UTC")
+    value = build(parse(text), {name: rows[name] for name in rows.columns}, "UTC")
     for session in engines:
         with pytest.raises(Exception, match=r"(?i)overflow|out of range|cannot cast|could not cast"):
             computed(session, rows.select(value=value))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cdap_assets.contracts.contract import Contract, read_contract
+from cdap_assets.contracts.contract import Contract
+from cdap_assets.contracts.reading import read_contract
 from cdap_assets.curated.entities import ENTITIES
 from resources.engines.engine import Engine
-from resources.lakehouse import Lakehouse
+from resources.iceberg.table import Column
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
-from resources.table import Column
 
 SHOP = """\
 apiVersion: v3.1.0

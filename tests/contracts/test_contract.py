@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cdap_assets.contracts.contract import Contract, ContractError, History, read_contract, read_contracts
-from resources.table import Column
+from cdap_assets.contracts.contract import Contract, History
+from cdap_assets.contracts.document import ContractError
+from cdap_assets.contracts.reading import read_contract, read_contracts
+from resources.iceberg.table import Column
 from tests.contracts.conftest import SHOP
 
 EXAMPLE = Path(__file__).parents[2] / "cdap_assets" / "contracts" / "example"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdap_assets.contracts.build import build
 from cdap_assets.contracts.expression import ExpressionError, parse
 from resources.engines.engine import Engine
 
@@ -38,7 +39,7 @@ def row(engine: Engine) -> ibis.Table:
 
 
 def value(text: str, row: ibis.Table, engine: Engine) -> Any:
-    built = parse(text).build({name: row[name] for name in row.columns}, "America/New_York")
+    built = build(parse(text), {name: row[name] for name in row.columns}, "America/New_York")
     return engine.backend.to_pyarrow(row.select(result=built))["result"][0].as_py()
 
 
@@ -127,7 +128,7 @@ def test_what_does_not_fit_the_columns_is_refused_with_its_position(
     text: str, position: int, says: str, row: ibis.Table
 ) -> None:
     with pytest.raises(ExpressionError, match=says) as refused:
-        parse(text).build({name: row[name] for name in row.columns}, "UTC")
+        build(parse(text), {name: row[name] for name in row.columns}, "UTC")
     assert refused.value.position == position
 
 
@@ -151,7 +152,7 @@ def test_any_text_is_read_or_refused_with_an_expression_error(text: str) -> None
     columns = {"a": ibis.table({"a": "int64"}, name="t")["a"]}
     position = 0
     try:
-        parse(text).build(columns, "UTC")
+        build(parse(text), columns, "UTC")
     except ExpressionError as error:
         position = error.position
     assert 0 <= position <= len(text)
@@ -175,5 +176,5 @@ def combined(parts: st.SearchStrategy[tuple[str, Decimal]]) -> st.SearchStrategy
 @given(st.recursive(NUMBERS, combined, max_leaves=4))
 def test_arithmetic_equals_decimal_arithmetic_to_the_last_digit(engine: Engine, drawn: tuple[str, Decimal]) -> None:
     text, expected = drawn
-    found = engine.backend.to_pyarrow(parse(text).build({}, "UTC")).as_py()
+    found = engine.backend.to_pyarrow(build(parse(text), {}, "UTC")).as_py()
     assert Decimal(found) == expected

@@ -13,10 +13,11 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from cdap_assets.contracts.contract import Contract, read_contracts
+from cdap_assets.contracts.contract import Contract
 from cdap_assets.contracts.mapping import build_output
+from cdap_assets.contracts.reading import read_contracts
 from resources.engines.engine import Engine
-from resources.table import Column
+from resources.iceberg.table import Column
 
 # Ibis 12 asks DuckDB 2 for a table's schema in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from cdap_assets.raw.deliveries import ledger, retract
-from cdap_assets.storage.moves import expire, restore
-from resources.errors import PartitionsArchived
+from cdap_assets.tiering.moves import expire, restore
+from resources.iceberg.errors import PartitionsArchived
 from tests.curated.till import CONTRACT, Line, rebuilt
-from tests.storage.conftest import (
+from tests.tiering.conftest import (
     APPLIED,
     CURATED,
     FEBRUARY,

@@ -17,7 +17,7 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import ledger, retract
 from cdap_assets.raw.tables import raw_table
-from cdap_assets.table_asset import TableAsset
+from cdap_assets.table_assets.table_asset import TableAsset
 from tests.curated.till import CONTRACT, Line, Shop, rebuilt
 from tests.rows import found, table
 

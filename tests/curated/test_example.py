@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cdap_assets.installation import EXAMPLE_CONTRACTS, EXAMPLE_PACKAGE, EXAMPLE_ZONE
+from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS, EXAMPLE_PACKAGE, EXAMPLE_ZONE
 from tests.curated.till import Shop
 
 pytestmark = [

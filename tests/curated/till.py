@@ -11,8 +11,8 @@ import dagster as dg
 
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.assets import raw_asset
-from cdap_assets.snapshots import weekly
-from resources.lakehouse import Lakehouse
+from cdap_assets.table_assets.snapshots import weekly
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
 CONTRACT = """\

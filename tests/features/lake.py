@@ -12,7 +12,7 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.curated.orders import CUSTOMER_DAYS
 from cdap_assets.features.customer_features import customer_features
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of, linked_keys
-from cdap_assets.snapshots import snapshot_rows
+from cdap_assets.table_assets.snapshots import snapshot_rows
 from tests.rows import found, table
 
 ZONE = ZoneInfo("America/New_York")

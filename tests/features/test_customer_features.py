@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
-from cdap_assets.snapshots import cutoff
+from cdap_assets.table_assets.snapshots import cutoff
 from tests.features.lake import ANN, BOB, ZONE, Lake, S, day, link, sundays
 from tests.rows import LONG_AGO
 

@@ -19,7 +19,7 @@ from cdap_assets.features.labels import (
     covered_until,
     label_assets,
 )
-from cdap_assets.snapshots import cutoff, snapshot_rows
+from cdap_assets.table_assets.snapshots import cutoff, snapshot_rows
 from tests.features.lake import ANN, BOB, ZONE, Lake, S, day, link
 from tests.rows import LONG_AGO
 

@@ -25,7 +25,7 @@ from cdap_assets.identity.customer_xref import (
     resolve,
 )
 from resources.engines.engine import Engine
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.rows import found, table
 

@@ -8,13 +8,13 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from cdap_assets.automation import champion_sensor
 from cdap_assets.cli import app
 from cdap_assets.models.champion import MODELS, serving
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
+from cdap_assets.work.automation import champion_sensor
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.table_snapshots import keep, tags_of
+from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
-from resources.table_snapshots import keep, tags_of
 from tests.registered import register_and_serve
 from tests.resources.visits import FIRST, VISITS, visits
 from tests.shop import make_shop

@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.comparison import Comparison, Incumbent, compare_lapse, compare_value, incomparable
 from cdap_assets.models.gates import canary, gate_checks, gates_tag, no_leak
-from cdap_assets.models.lapse_model import BLEND, FREQUENCY_ALONE, Judged
+from cdap_assets.models.lapse_model import judging as lapse_judging
+from cdap_assets.models.lapse_model.judging import BLEND, FREQUENCY_ALONE, Judged
+from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.training import FEATURES
 from ml.evaluation import Interval
 from ml.leakage import Suspicion
 from ml.protocol import Figures, OutOfTime, ValueFigures, ValueOutOfTime
 from ml.segments import SegmentGap
-from resources.model_version import ModelVersion
+from resources.registry.model_version import ModelVersion
 
 NO_CHAMPION = incomparable(None, "There is no champion to compare with.")
 LEAK = Suspicion("status", 0.99, "error", "status alone foretells lapses")
@@ -66,14 +67,14 @@ def judged(
     ],
 )
 def test_a_lapse_model_that_is_not_good_enough_is_told_by_gate(told: str, figures: dict[str, Any]) -> None:
-    assert gates_tag(lapse_model.gates(judged(**figures), NO_CHAMPION)) == told
+    assert gates_tag(lapse_judging.gates(judged(**figures), NO_CHAMPION)) == told
 
 
 @pytest.mark.parametrize(
     ("told", "comparison"), [("passed", NO_CHAMPION), ("passed", NOISE), ("failed: not_worse_than_champion", WORSE)]
 )
 def test_a_challenger_is_blocked_only_when_it_is_worse_beyond_noise(told: str, comparison: Comparison) -> None:
-    assert gates_tag(lapse_model.gates(judged(), comparison)) == told
+    assert gates_tag(lapse_judging.gates(judged(), comparison)) == told
 
 
 @pytest.mark.parametrize(
@@ -92,9 +93,9 @@ def test_a_value_model_is_judged_by_its_error_and_its_bias_in_both_directions(
     names = [name for name in ValueFigures.__annotations__ if name not in ("snapshot_date", "n", "mean")]
     figures = ValueFigures(None, 100, 40.0, **{**dict.fromkeys(names, interval(1.0)), **changes})
     found = ValueOutOfTime((figures,), figures, pd.DataFrame())
-    assert gates_tag(lifetime_value_model.gates(found, (), NO_CHAMPION, "EUR")) == told
+    assert gates_tag(value_judging.gates(found, (), NO_CHAMPION, "EUR")) == told
     off = SegmentGap("tenure", "below 13 weeks", 500, 200, 70.0, 40.0, 20.0, 40.0)
-    failed = gates_tag(lifetime_value_model.gates(found, (off,), NO_CHAMPION, "EUR"))
+    failed = gates_tag(value_judging.gates(found, (off,), NO_CHAMPION, "EUR"))
     assert failed.endswith("no_segment_badly_off")
 
 
@@ -128,7 +129,7 @@ def test_the_canary_of_the_lapse_model_sings_on_a_frame_of_honest_features() -> 
         ignore_index=True,
     )
     rows["label"] = (rows["a"] + rng.normal(size=len(rows)) > 1).astype(int)
-    assert lapse_model.canary(rows, days[-1:], ["a"]).passed
+    assert lapse_judging.canary(rows, days[-1:], ["a"]).passed
 
 
 def predictions(seed: int = 0) -> pd.DataFrame:
@@ -220,14 +221,16 @@ def test_a_real_feature_that_knows_the_future_is_named_and_keeps_the_version_fro
     rows["label"] = (rng.random(len(rows)) < 0.3).astype(int)
     # a status that is written when a customer leaves
     rows["responses"] = rows["label"] * 3 + rng.normal(0, 0.1, len(rows))
-    found = lapse_model.tested_best(rows, days[-1:], FEATURES)
+    found = lapse_judging.tested_best(rows, days[-1:], FEATURES)
     assert {leak.name for leak in found.leaks} == {"responses", "all features"}
-    told = gates_tag(lapse_model.gates(found, NO_CHAMPION))
+    told = gates_tag(lapse_judging.gates(found, NO_CHAMPION))
     assert told == "failed: no_leak"
 
 
 def test_a_simple_rule_that_is_no_better_than_lots_does_not_pass() -> None:
     lift = Interval(0.0, 0.0, 0.0)
     for low, passed in ((0.45, False), (0.62, True)):
-        result = lapse_model._beats("beats_frequency", lift, 0.0, "frequency alone", Interval(0.6, low, 0.7), "a rule")
+        result = lapse_judging._beats(
+            "beats_frequency", lift, 0.0, "frequency alone", Interval(0.6, low, 0.7), "a rule"
+        )
         assert result.passed is passed

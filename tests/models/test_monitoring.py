@@ -22,9 +22,9 @@ from cdap_assets.models.scores import CUSTOMER_SCORES, score_batches, spooled
 from cdap_assets.retention import tables
 from cdap_assets.retention.tables import ARMS
 from ml.evaluation.drift import Drift
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.model_version import ModelVersion
+from resources.lake.lakehouse import Lakehouse
+from resources.registry.model_registry import ModelRegistry
+from resources.registry.model_version import ModelVersion
 from resources.settings import Settings
 from tests.shop import CLOCK, SNAPSHOT
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cdap_assets.contracts.contract import read_contracts
+from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS
+from cdap_assets.contracts.reading import read_contracts
 from cdap_assets.curated.entities import ENTITIES
-from cdap_assets.installation import EXAMPLE_CONTRACTS
-from cdap_assets.models import lapse_model
-from cdap_assets.models.policy import ModelPolicy, ModelPolicyError, read_model_policy
+from cdap_assets.models.lapse_model import asset as lapse_asset
+from cdap_assets.models.model_policy import ModelPolicy, ModelPolicyError, read_model_policy
 from cdap_assets.models.purpose import MADE_OF, PurposeRefused, Selection, select, selected_features
 from cdap_assets.models.training import FEATURES, DataEnds
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
+from resources.lake.lakehouse import Lakehouse
+from resources.registry.model_registry import ModelRegistry
 from tests.shop import CLOCK, CONTRACT, make_shop
 
 MONEY = {"monetary_value", "net_28", "net_56", "net_91", "net_182"}
@@ -129,7 +129,7 @@ def test_training_without_the_purpose_fails_once_and_says_where_to_allow_it(tmp_
         "clock": lambda: CLOCK,
         "data_ends": DataEnds(None),
     }
-    result = dg.materialize([lapse_model.lapse_model], resources=resources, raise_on_error=False)
+    result = dg.materialize([lapse_asset.lapse_model], resources=resources, raise_on_error=False)
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
     failure = event.step_failure_data.user_failure_data
     assert failure is not None

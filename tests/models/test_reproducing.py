@@ -17,14 +17,16 @@ from cdap_assets.cli import app
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.lapse_model import asset as lapse_asset
+from cdap_assets.models.lifetime_value_model import asset as value_asset
 from cdap_assets.models.reproducing import SINCE, NotReproducible, erase_history, pinned, reproduce
 from cdap_assets.models.training import DataEnds
-from resources.errors import LakehouseError
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry, UnknownVersion
-from resources.model_version import TableRead
+from resources.iceberg.errors import LakehouseError
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.table_snapshots import is_kept, tags_of
+from resources.registry.model_registry import ModelRegistry, UnknownVersion
+from resources.registry.model_version import TableRead
 from resources.settings import Settings
-from resources.table_snapshots import is_kept, tags_of
 from tests.shop import CLOCK, LAST_DAY, make_shop
 
 ERASED_AT = datetime(2023, 10, 20, 9, tzinfo=UTC)
@@ -69,9 +71,7 @@ def trained(ran_shop: Settings, tmp_path_factory: pytest.TempPathFactory) -> Set
     }
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        trained = dg.materialize(
-            [lapse_model.lapse_model, lifetime_value_model.lifetime_value_model], resources=resources
-        )
+        trained = dg.materialize([lapse_asset.lapse_model, value_asset.lifetime_value_model], resources=resources)
     assert trained.success
     return settings
 

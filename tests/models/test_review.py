@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from cdap_assets.models.registering import Context
-from cdap_assets.models.review import changes, drift
+from cdap_assets.models.review_parts import changes, drift
 from ml.evaluation.drift import Reference
-from resources.model_version import ModelVersion
+from resources.registry.model_version import ModelVersion
 
 NOW = datetime(2024, 3, 3, tzinfo=UTC)
 CHAMPION = ModelVersion(

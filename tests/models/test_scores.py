@@ -20,9 +20,9 @@ from cdap_assets.models.champion import MODELS
 from cdap_assets.models.scores import CUSTOMER_SCORES, score_batches, spooled
 from cdap_assets.models.themes import THEMES
 from ml.intervals import OutOfTimeIntervals
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.session import InProcess
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import InProcess
+from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from tests.shop import CLOCK, SNAPSHOT
 

@@ -18,18 +18,19 @@ from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.models import champion, lapse_model, lifetime_value_model
 from cdap_assets.models.champion import MODELS, serving
+from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.models.training import FEATURES, lapse_frame
 from cdap_assets.retention import ledger
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH
-from cdap_assets.retention.page import _champions, page_name, plan_figures
-from cdap_assets.retention.policy import read_policy
+from cdap_assets.retention.plan_page import _champions, page_name, plan_figures
+from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.session import Session
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
+from resources.lake.table_snapshots import tags_of
+from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
-from resources.table_snapshots import tags_of
 from tests.shop import CLOCK, LAST_DAY, SNAPSHOT, key, run_shop
 
 PLAN = f"{SNAPSHOT}-1"
@@ -64,13 +65,13 @@ def test_a_version_is_registered_with_the_snapshots_it_learned_from_and_a_signat
         inputs = registry.client.get_run(version.run_id).inputs.dataset_inputs
         told = {entry.dataset.name: {tag.key: tag.value for tag in entry.tags} for entry in inputs}
         assert {read: (tags["iceberg_snapshot"], tags["rows"]) for read, tags in told.items()} == {
-            read: (str(session.snapshot_id(read)), str(session.lakehouse.state(read).rows))
+            read: (str(session.snapshot_id(read)), str(session.tables.state(read).rows))
             for read in (CUSTOMER_FEATURES.name, table)
         }
         assert set(version.inputs) == {CUSTOMER_FEATURES.name, table}
         source = registry.client.get_model_version(name, "1").source
         signature = get_model_info(source).signature
-        used = FEATURES if name == lapse_model.NAME else lifetime_value_model.COLUMNS
+        used = FEATURES if name == lapse_model.NAME else value_judging.COLUMNS
         assert signature.inputs.input_names() == list(used)
         card = json.loads(artifact(registry, name, "label_card.json", tmp_path))
         assert card["snapshots"]
@@ -92,7 +93,7 @@ def test_the_example_of_a_version_is_nobody_and_its_snapshots_are_kept(
     for name in MODELS:
         version = registry.version(name, 1)
         for table, read in version.inputs.items():
-            assert tags_of(session.lakehouse, table)[version.snapshot_tag] == read.snapshot_id
+            assert tags_of(session.tables, table)[version.snapshot_tag] == read.snapshot_id
         assert registry.load(version).intervals_.n_outcomes_ > 100
         assert version.tags["code"].startswith("2 at ")
 

@@ -16,7 +16,9 @@ import pytest
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.review import trained_on
+from cdap_assets.models.lapse_model import asset as lapse_asset
+from cdap_assets.models.lapse_model import judging as lapse_judging
+from cdap_assets.models.review_parts import trained_on
 from cdap_assets.models.scores import refuse_leak
 from cdap_assets.models.training import (
     FEATURES,
@@ -28,9 +30,9 @@ from cdap_assets.models.training import (
     lapse_frame,
     value_frame,
 )
-from resources.lakehouse import Lakehouse
-from resources.model_registry import ModelRegistry
-from resources.model_version import ModelVersion, TableRead
+from resources.lake.lakehouse import Lakehouse
+from resources.registry.model_registry import ModelRegistry
+from resources.registry.model_version import ModelVersion, TableRead
 from resources.settings import Settings
 
 FIRST = date(2023, 1, 1)
@@ -139,7 +141,7 @@ def test_a_champion_does_not_score_a_snapshot_whose_future_it_knows() -> None:
 
 def test_every_fourth_snapshot_is_learned_so_that_no_two_labels_of_a_customer_overlap() -> None:
     rows = pd.DataFrame({"snapshot_date": [week(number) for number in range(60)]})
-    days = sorted(set(lapse_model.recent(rows)["snapshot_date"]))
+    days = sorted(set(lapse_judging.recent(rows)["snapshot_date"]))
     assert days[-1] == week(59)
     assert {(b - a).days for a, b in pairwise(days)} == {LAPSE_HORIZON}
     assert len(days) == 8
@@ -158,7 +160,7 @@ def test_customers_too_few_to_learn_from_fail_the_step_once_with_the_reason(lake
         "clock": lambda: datetime(2023, 7, 1),
         "data_ends": DataEnds(None),
     }
-    result = dg.materialize([lapse_model.lapse_model], resources=resources, raise_on_error=False)
+    result = dg.materialize([lapse_asset.lapse_model], resources=resources, raise_on_error=False)
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
     failure = event.step_failure_data.user_failure_data
     assert failure is not None

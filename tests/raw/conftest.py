@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resources.engines.engine import Engine
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.raw.shop import Shop
 

@@ -11,8 +11,8 @@ from cdap_assets.contracts.contract import Contract, History, SourceColumn
 from cdap_assets.raw.deliveries import LedgerEntry, Taken, ledger, replay, retract, take
 from cdap_assets.raw.ingestion import Ingested
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
-from resources.file_format import FileFormat
-from resources.lakehouse import Lakehouse
+from resources.engines.file_format import FileFormat
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
 MONDAY = datetime(2024, 3, 4, 6, tzinfo=UTC)

@@ -17,7 +17,8 @@ import pytest
 from cdap_assets.contracts.contract import History, SourceColumn
 from cdap_assets.raw import deliveries, ingestion
 from cdap_assets.raw.tables import DELIVERIES
-from resources.lock import Busy, exclusive
+from resources.stores.busy import Busy
+from resources.stores.lock import exclusive
 from tests.raw.shop import COLUMNS, CONTRACT, HEADER, LAGGED, MONDAY, TUESDAY, WEDNESDAY, Shop, line, naive
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from resources.file_format import FileFormat
+from resources.engines.file_format import FileFormat
 from tests.raw.shop import COLUMNS, HEADER, Shop, line
 
 HELD = "line does not split into columns"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import ibis
 
-from resources.lakehouse import Lakehouse
-from resources.session import Session
-from resources.table import MONEY, Column, Invariant, TableSpec
+from resources.iceberg.table import MONEY, Column, Invariant, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
 
 FIRST, SECOND, THIRD = date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 3)
 

@@ -17,10 +17,10 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.retention.plan import write_draft
-from cdap_assets.retention.policy import RetentionPolicy
+from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import ARMS
-from resources.lakehouse import Lakehouse
-from resources.session import Session
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
 from resources.settings import Settings
 from tests.rows import table
 

@@ -15,7 +15,7 @@ from cdap_assets.retention import ledger
 from cdap_assets.retention.ledger import APPROVED, DRAFT, PARTLY, REJECTED, PlanRefused, PlanState
 from cdap_assets.retention.plan import NothingToPlan
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED, PLAN_EVENTS
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.retention.lake import NOON, PlanLake, S, later, policy
 from tests.rows import table

@@ -13,7 +13,7 @@ import ibis.backends.duckdb  # noqa: F401
 import pyiceberg.catalog.sql
 import pyiceberg.io.pyarrow  # noqa: F401
 
-from resources.lakehouse import Lakehouse
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.tiers import committing, moving
 from resources.tiers.journal import Journal, Move

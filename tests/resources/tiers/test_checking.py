@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.lakehouse import Lakehouse
-from resources.sweep import sweep
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.sweep import sweep
 from resources.tiers.checking import Fault, archive_faults, sizes_by_class, unreadable_files
 from resources.tiers.journal import Kind
 from resources.tiers.moving import begun, carry_out

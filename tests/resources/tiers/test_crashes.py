@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from resources.errors import PartitionsArchived
-from resources.lakehouse import Lakehouse
+from resources.iceberg.errors import PartitionsArchived
+from resources.iceberg.placement import placed_now
+from resources.lake.lakehouse import Lakehouse
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.moving import begun, carry_out, finish_pending
-from resources.tiers.placement import placed_now
 from tests.resources.tiers.crashing import move_and_die, opened
 from tests.resources.visits import FIRST, SECOND, VISITS, put
 
@@ -74,7 +74,7 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next_run(kind: Kin
             refused_or_whole(opened(home))
         lake = opened(home)
         list(finish_pending(lake))
-        assert list(Journal(lake.archive).pending()) == []
+        assert list(Journal(lake.stores.archive).pending()) == []
         # only a move that was killed before it was written down did not happen
         refused = refused_or_whole(lake)
         assert refused == (kind in ("archive", "return") if step > 1 else kind == "restore")
@@ -100,7 +100,7 @@ def test_an_expiry_that_is_killed_at_any_step_is_whole_or_decided_anew(tmp_path:
         list(finish_pending(lake))
         table = lake.load("visits")
         assert table is not None
-        assert list(Journal(lake.archive).pending()) == []
+        assert list(Journal(lake.stores.archive).pending()) == []
         ends.append(placed_now(table)[(FIRST,)].tier)
     else:
         pytest.fail(f"an expiry has more than {MOST_STEPS} steps")

@@ -9,9 +9,9 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from resources.lakehouse import Lakehouse
-from resources.table import Column, TableSpec
-from resources.table_snapshots import expire, let_go
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.table_snapshots import expire, let_go
 from resources.tiers.inventory import Held, holdings
 from resources.tiers.journal import Kind
 from resources.tiers.moving import begun, carry_out

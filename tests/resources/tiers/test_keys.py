@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources.catalog import Partition
-from resources.errors import LakehouseError
-from resources.lakehouse import Lakehouse
-from resources.table import Column, TableSpec
+from resources.iceberg.catalog import Partition
+from resources.iceberg.errors import LakehouseError
+from resources.iceberg.placement import Placement, placed_now
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
 from resources.tiers.keys import keys_prefix, partitions_with
 from resources.tiers.moving import begun, carry_out
-from resources.tiers.placement import Placement, placed_now
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, put
 
 AT = datetime(2024, 6, 1, 5)
@@ -117,9 +117,9 @@ def test_keys_are_each_told_once_and_a_dead_try_leaves_none(lake: Lakehouse) -> 
     put(lake, [(1, FIRST)])
     put(lake, [(1, FIRST), (2, FIRST)], append=True)
     move = begun("archive", "visits", [(FIRST,)], AT, sought_by="visit")
-    lake.archive.write(f"{keys_prefix('visits', move.id)}left.parquet", b"no Parquet")
+    lake.stores.archive.write(f"{keys_prefix('visits', move.id)}left.parquet", b"no Parquet")
     carry_out(lake, move)
-    [kept] = lake.archive.list(keys_prefix("visits", move.id))
+    [kept] = lake.stores.archive.list(keys_prefix("visits", move.id))
     import pyarrow.parquet as pq
 
     told = pq.read_table(lake.settings.home / "archive" / kept.key)

@@ -13,10 +13,10 @@ import pytest
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from resources.catalog import partition_of, planned_files
-from resources.lakehouse import Lakehouse
-from resources.object_store import FolderStore
-from resources.table import Column, TableSpec
+from resources.iceberg.catalog import partition_of, planned_files
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.stores.folder_store import FolderStore
 from resources.tiers.manifest import (
     ArchivedFile,
     ArchiveManifest,
@@ -169,7 +169,7 @@ def test_a_manifest_is_the_same_after_it_was_written(lake: Lakehouse, tmp_path: 
 def test_no_personal_value_stands_in_a_manifest(lake: Lakehouse) -> None:
     put(lake, [(1, FIRST)])
     carry_out(lake, begun("archive", "visits", [(FIRST,)], AT))
-    for found in lake.archive.list("manifests/"):
+    for found in lake.stores.archive.list("manifests/"):
         content = (lake.settings.home / "archive" / found.key).read_text()
         assert "Ann" not in content
         assert "QW5u" not in content  # as base64

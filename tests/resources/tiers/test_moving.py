@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from resources.errors import ArchiveDamaged, NotMoved, PartitionsArchived
-from resources.lakehouse import Lakehouse
+from resources.iceberg.errors import ArchiveDamaged, NotMoved, PartitionsArchived
+from resources.iceberg.placement import placed_now
+from resources.lake.lakehouse import Lakehouse
 from resources.tiers.journal import Journal, Kind
 from resources.tiers.moving import Moved, begun, carry_out, finish_pending
-from resources.tiers.placement import placed_now
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, numbers, put
 
 AT = datetime(2024, 6, 1, 5)
@@ -59,7 +59,7 @@ def test_who_pinned_a_snapshot_before_a_move_reads_it_to_the_end(visited: Lakeho
 
 def test_a_restored_partition_goes_back_without_being_copied_again(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST, SECOND)
-    archived = {found.key for found in visited.archive.list("data/")}
+    archived = {found.key for found in visited.stores.archive.list("data/")}
     move(visited, "restore", FIRST, due=date(2024, 6, 8))
     assert read(visited, FIRST) == [1, 11]
     with pytest.raises(PartitionsArchived):
@@ -67,7 +67,7 @@ def test_a_restored_partition_goes_back_without_being_copied_again(visited: Lake
     move(visited, "return", FIRST)
     with pytest.raises(PartitionsArchived):
         read(visited, FIRST)
-    assert {found.key for found in visited.archive.list("data/")} == archived
+    assert {found.key for found in visited.stores.archive.list("data/")} == archived
     move(visited, "restore", FIRST, SECOND)
     assert now_reads(visited) == [1, 2, 3, 11, 12, 13]
 
@@ -115,7 +115,7 @@ def test_nothing_is_left_in_the_journal_of_a_move_that_ended_or_was_refused(visi
     move(visited, "archive", FIRST)
     with pytest.raises(NotMoved, match="day=2030-01-01 is not in the table"):
         move(visited, "archive", date(2030, 1, 1))
-    assert list(Journal(visited.archive).pending()) == []
+    assert list(Journal(visited.stores.archive).pending()) == []
 
 
 def test_a_move_changes_nothing_that_a_reader_would_rebuild_for(visited: Lakehouse) -> None:
@@ -132,16 +132,16 @@ def test_a_move_changes_nothing_that_a_reader_would_rebuild_for(visited: Lakehou
 
 
 def test_a_move_of_a_table_that_is_gone_is_given_up(visited: Lakehouse) -> None:
-    Journal(visited.archive).begin(begun("archive", "visits", [(FIRST,)], AT))
+    Journal(visited.stores.archive).begin(begun("archive", "visits", [(FIRST,)], AT))
     visited.catalog.drop_table((visited.database, "visits"))
     [given_up] = finish_pending(visited)
     assert given_up.given_up == "there is no table visits"
-    assert list(Journal(visited.archive).pending()) == []
+    assert list(Journal(visited.stores.archive).pending()) == []
 
 
 def test_a_restore_goes_on_with_what_is_still_archived(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST, SECOND)
-    Journal(visited.archive).begin(begun("restore", "visits", [(FIRST,), (SECOND,)], AT, due=date(2024, 6, 8)))
+    Journal(visited.stores.archive).begin(begun("restore", "visits", [(FIRST,), (SECOND,)], AT, due=date(2024, 6, 8)))
     put(visited, [(100, SECOND)], replace={"day": [SECOND]})
     [done] = finish_pending(visited)
     assert (done.rows, done.given_up) == (2, "")
@@ -150,9 +150,9 @@ def test_a_restore_goes_on_with_what_is_still_archived(visited: Lakehouse) -> No
 
 def test_an_archived_file_that_was_changed_never_becomes_part_of_a_table(visited: Lakehouse) -> None:
     move(visited, "archive", FIRST)
-    first = next(iter(visited.archive.list("data/")))
+    first = next(iter(visited.stores.archive.list("data/")))
     whole = (visited.settings.home / "archive" / first.key).read_bytes()
-    visited.archive.write(first.key, whole[:-9] + b"tampered!")
+    visited.stores.archive.write(first.key, whole[:-9] + b"tampered!")
     restore = begun("restore", "visits", [(FIRST,)], AT)
     with pytest.raises(ArchiveDamaged, match=f"cdap storage give-up {restore.id}"):
         carry_out(visited, restore)
@@ -160,7 +160,7 @@ def test_an_archived_file_that_was_changed_never_becomes_part_of_a_table(visited
         list(finish_pending(visited))
     with pytest.raises(PartitionsArchived):
         now_reads(visited)
-    visited.archive.write(first.key, whole)
+    visited.stores.archive.write(first.key, whole)
     [done] = finish_pending(visited)
     assert done.rows == 2
     assert now_reads(visited) == [1, 2, 3, 11, 12, 13]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from resources import commit
-from resources.errors import NotMoved, PartitionsArchived
-from resources.lakehouse import Lakehouse
+from resources.iceberg import commit
+from resources.iceberg.errors import NotMoved, PartitionsArchived
+from resources.iceberg.placement import placed_now
+from resources.lake.lakehouse import Lakehouse
 from resources.tiers import committing
 from resources.tiers.inventory import sequence_of
 from resources.tiers.journal import Journal, Kind
 from resources.tiers.moving import begun, carry_out, finish_pending
-from resources.tiers.placement import placed_now
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, put
 
 AT = datetime(2024, 6, 1, 5)
@@ -49,7 +49,7 @@ def whole(lake: Lakehouse) -> list[int]:
         with pytest.raises(PartitionsArchived):
             now_reads(lake)
         carry_out(lake, begun("restore", "visits", archived, AT))
-    assert list(Journal(lake.archive).pending()) == []
+    assert list(Journal(lake.stores.archive).pending()) == []
     return now_reads(lake)
 
 

@@ -12,12 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.table import Table
 
-from resources.catalog import Partition
-from resources.errors import PartitionsArchived
-from resources.lakehouse import Lakehouse
-from resources.table_snapshots import expire, keep, release
-from resources.tiers.moving import begun, carry_out
-from resources.tiers.placement import (
+from resources.iceberg.catalog import Partition
+from resources.iceberg.errors import PartitionsArchived
+from resources.iceberg.placement import (
     PROPERTY,
     Placement,
     decoded,
@@ -28,6 +25,9 @@ from resources.tiers.placement import (
     with_hot,
     with_placed,
 )
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.table_snapshots import expire, keep, release
+from resources.tiers.moving import begun, carry_out
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, put
 
 AT = datetime(2024, 6, 1, 5)

@@ -26,22 +26,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from cdap_assets.storage.decision import Action, Rules
 from cdap_assets.storage.prices import ClassPrices, Prices, RestoreOption
-from cdap_assets.storage.state import State, states
-from resources.catalog import MAINTENANCE
-from resources.errors import LakehouseError, NotMoved, PartitionsArchived
-from resources.lakehouse import Lakehouse
-from resources.reads import fold
-from resources.session import Session
+from cdap_assets.tiering.state import State, states
+from resources.iceberg.catalog import MAINTENANCE
+from resources.iceberg.errors import LakehouseError, NotMoved, PartitionsArchived
+from resources.iceberg.placement import Placement, placed_now
+from resources.iceberg.table import Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.reads import fold
+from resources.lake.session import Session
+from resources.lake.sweep import sweep
+from resources.lake.table_snapshots import expire, keep, release, tags_of
 from resources.settings import Settings
-from resources.sweep import sweep
-from resources.table import Column, TableSpec
-from resources.table_snapshots import expire, keep, release, tags_of
 from resources.tiers.checking import archive_faults, unreadable_files
 from resources.tiers.inventory import holdings
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.manifest import files_of, read_manifest
 from resources.tiers.moving import begun, carry_out, due_day, finish_pending
-from resources.tiers.placement import Placement, placed_now
 from tests.resources.tiers.crashing import STEPS
 
 EXAMPLES = int(os.environ.get("CDAP_TIERS_EXAMPLES", "6"))
@@ -194,7 +194,7 @@ class Lake(RuleBasedStateMachine):
     def tick(self, days: int, may_archive: bool, overhead: int) -> None:
         """Time passes, and what is decided then is done, as the sensor and its jobs do."""
         self.at = min(self.at + timedelta(days=days), self.began + LIFE)
-        fold(self.lake.reads)
+        fold(self.lake.stores.reads)
         rules = {"orders": Rules(may_archive=may_archive, margin=Decimal(0), retention_days=900)}
         batches: dict[Kind, list[date | None]] = {}
         for state in states(self.lake, rules, prices(overhead=overhead), self.at):
@@ -232,9 +232,9 @@ class Lake(RuleBasedStateMachine):
     def finish(self, step: int | None) -> None:
         with suppress(Died), dying(step):
             list(finish_pending(self.lake))
-            assert list(Journal(self.lake.archive).pending()) == []
+            assert list(Journal(self.lake.stores.archive).pending()) == []
         self._note_expiries()
-        if not list(Journal(self.lake.archive).pending()):
+        if not list(Journal(self.lake.stores.archive).pending()):
             self.begun.clear()
 
     def _note_expiries(self) -> None:
@@ -263,12 +263,12 @@ class Lake(RuleBasedStateMachine):
             file.key
             for one in self._placed().values()
             if one.tier in ("archived", "restored")
-            for file in files_of(read_manifest(self.lake.archive, "orders", one.move), one.partition)
+            for file in files_of(read_manifest(self.lake.stores.archive, "orders", one.move), one.partition)
         }
-        pending = {move.id for move in Journal(self.lake.archive).pending()}
-        left = {found.key for found in self.lake.archive.list("data/") if found.key.split("/")[2] not in pending}
+        pending = {move.id for move in Journal(self.lake.stores.archive).pending()}
+        left = {found.key for found in self.lake.stores.archive.list("data/") if found.key.split("/")[2] not in pending}
         assert left <= referenced
-        assert referenced <= {found.key for found in self.lake.archive.list("data/")}
+        assert referenced <= {found.key for found in self.lake.stores.archive.list("data/")}
 
     # what is read
 

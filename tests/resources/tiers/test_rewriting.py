@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from pyiceberg.table import Table
 
-from resources.catalog import planned_files
 from resources.engines.duckdb import DuckDBEngine
-from resources.errors import NotMoved
-from resources.lakehouse import Lakehouse
-from resources.table import INSTANT, MONEY, Column, TableSpec
+from resources.iceberg.catalog import planned_files
+from resources.iceberg.errors import NotMoved
+from resources.iceberg.table import INSTANT, MONEY, Column, TableSpec
+from resources.lake.lakehouse import Lakehouse
 from resources.tiers.journal import Kind
 from resources.tiers.moving import begun, carry_out
 from resources.tiers.rewriting import rewritten

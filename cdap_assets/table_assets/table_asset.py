@@ -1,0 +1,192 @@
+"""A table as a Dagster asset: a pure function of tables, and what to rebuild of it when its inputs changed."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal
+
+import dagster as dg
+
+from cdap_assets.table_assets.snapshots import snapshot_rows
+from cdap_assets.table_assets.table_metadata import publish_metadata
+from resources.iceberg.placement import Tier
+from resources.iceberg.table import TableSpec
+from resources.lake.lakehouse import Lakehouse
+from resources.lake.session import Session
+
+if TYPE_CHECKING:
+    import ibis
+
+Scope = Literal["whole", "month", "snapshot"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What of a table is to be computed now, and why. ``replace`` is ``None`` for the whole table.
+
+    ``owed`` are months that are left as they were, for their rows are archived: they are rebuilt once these are back.
+    """
+
+    why: str
+    needed: bool = True
+    replace: Mapping[str, Sequence[Any]] | None = None
+    owed: frozenset[date | None] = frozenset()
+    only: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """One table of the lineage. Call it with Ibis tables to get its transformation, without Dagster.
+
+    ``scope`` says what a run rebuilds: the whole table, the months that changed in ``driver``, or the
+    requested snapshot dates; ``other_months`` adds months that the changed ones concern. A ``snapshot``
+    transformation takes the requested dates as its first argument ``snapshots`` (snapshot_date, cutoff_at in
+    UTC). ``version`` changes when the meaning of the result does.
+    """
+
+    table: TableSpec
+    transform: "Callable[..., ibis.Table]"
+    group: str
+    scope: Scope = "whole"
+    driver: tuple[str, ...] = ()
+    version: str = "1"
+    inputs: tuple[str, ...] = ()
+    other_months: Callable[[Session, set[Any]], set[Any]] | None = None
+
+    def __call__(self, *tables: "ibis.Table", **named: "ibis.Table") -> "ibis.Table":
+        return self.transform(*tables, **named)
+
+    @property
+    def name(self) -> str:
+        """The table's and the asset's name."""
+        return self.table.name
+
+    def definition(
+        self, specs: Mapping[str, TableSpec], partitions: "dg.PartitionsDefinition[str] | None" = None
+    ) -> dg.AssetsDefinition:
+        """The Dagster asset; ``specs`` declares every input by name."""
+
+        @dg.asset(
+            name=self.name,
+            group_name=self.group,
+            deps=list(self.inputs),
+            description=self.table.description,
+            code_version=self.version,
+            partitions_def=partitions if self.scope == "snapshot" else None,
+            backfill_policy=dg.BackfillPolicy.single_run() if self.scope == "snapshot" else None,
+            metadata={"cdap/table": self.name},
+        )
+        def build(context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> dg.MaterializeResult:
+            started = time.perf_counter()
+            with lakehouse.session(context.run.run_id) as session:
+                dates = [date.fromisoformat(key) for key in requested_keys(context)]
+                if self.scope == "snapshot" and not dates:
+                    raise dg.Failure(
+                        f"{self.name} is built per snapshot date, and this run names none: choose partitions.",
+                        allow_retries=False,
+                    )
+                work = self.work(session, dates)
+                if not work.needed:
+                    state = lakehouse.state(self.name)
+                    return dg.MaterializeResult(metadata={"rebuilt": work.why, "dagster/row_count": state.rows})
+                tables = {name: session.read(specs[name], work.only.get(name)) for name in self.inputs}
+                if self.scope == "snapshot":
+                    tables = {"snapshots": snapshot_rows(dates, lakehouse.settings.zone), **tables}
+                expression = self.transform(**tables)
+                published = session.publish(
+                    self.table,
+                    expression,
+                    replace=work.replace,
+                    provenance={"code_version": self.version, "rebuilt": work.why},
+                    owed=work.owed,
+                )
+                context.log.info("%s: %s rows, %s", self.name, published.rows, work.why)
+                metadata = publish_metadata(self.table, published, expression, session)
+            return dg.MaterializeResult(
+                metadata={**metadata, "rebuilt": work.why, "seconds": round(time.perf_counter() - started, 2)}
+            )
+
+        return build
+
+    def work(self, session: Session, dates: Sequence[date] = ()) -> "Work":
+        """What to rebuild: the requested snapshots, the months that changed, or everything, with the reason."""
+        if self.scope == "snapshot":
+            return Work(
+                f"{len(dates)} requested snapshot dates",
+                replace={"snapshot_date": list(dates)},
+            )
+        last = session.last_publish(self.name)
+        if last is None:
+            return Work("everything: first build")
+        if last.code_version != self.version:
+            why = f"code version {last.code_version} became {self.version}"
+            return self._everything(session, why, "expired")
+        changed = [name for name in self.inputs if session.has_changed(name, last.inputs.get(name))]
+        owed = last.owed
+        back = owed - self._withheld(session, "archived", "expired")
+        if not changed and not back:
+            return Work("nothing: no input changed since the last build", needed=False)
+        others = [name for name in changed if name not in self.driver]
+        if self.scope == "whole" or others:
+            return self._everything(session, f"{', '.join(others or changed)} changed", "archived", "expired")
+        months: set[Any] = set(back)
+        for name in changed:
+            since = last.inputs.get(name)
+            found = None if since is None else session.changed_since(name, since)
+            if found is None:
+                why = f"what changed in {name} since the last build is not known"
+                return self._everything(session, why, "archived", "expired")
+            months |= {partition[-1] for partition in found}
+        if self.other_months:
+            months |= self.other_months(session, months)
+        # of a month whose rows were deleted, a late one alone would take the place of what was made of all
+        gone = self._withheld(session, "expired")
+        told = f"; {len(months & gone)} whose rows are expired stay as they are" if months & gone else ""
+        why = (
+            f"{len(months)} months that changed in {', '.join(changed)}" if changed else f"{len(back)} months are back"
+        )
+        return self._months(f"{why}{told}", months - gone, owed - back)
+
+    def _everything(self, session: Session, why: str, *out_of_reach: Tier) -> "Work":
+        """The whole table, or of one by months those whose rows are all in reach: the others stay as they are."""
+        gone = self._withheld(session, *out_of_reach) if self.scope == "month" else set()
+        if not gone:
+            return Work(f"everything: {why}")
+        there = {partition[-1] for name in (self.name, *self.driver) for partition in session.partitions(name)}
+        told = f"{len(gone)} whose rows are {' or '.join(out_of_reach)} stay as they are"
+        archived = self._withheld(session, "archived") if "archived" in out_of_reach else set()
+        return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone, there & archived)
+
+    def _withheld(self, session: Session, *tiers: Tier) -> set[Any]:
+        """The months whose rows are of these tiers, or whose own rows are deleted: they do not come back."""
+        read = {partition[-1] for name in self.driver for partition in session.withheld(name, *tiers)}
+        return read | {partition[-1] for partition in session.withheld(self.name, "expired")}
+
+    def _months(self, why: str, months: Iterable[Any], owed: Iterable[Any]) -> "Work":
+        chosen = sorted(months, key=str)
+        only = {name: {"month": chosen} for name in self.driver}
+        return Work(why, replace={"month": chosen}, only=only, owed=frozenset(owed))
+
+
+def requested_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The partition keys that a run names; none when it names none."""
+    return context.partition_keys if context.has_partition_key_range or context.has_partition_key else ()
+
+
+def table_asset(
+    table: TableSpec,
+    *,
+    group: str,
+    scope: Scope = "whole",
+    driver: Iterable[str] = (),
+    version: str = "1",
+) -> "Callable[[Callable[..., ibis.Table]], TableAsset]":
+    """Make a pure function the asset of ``table``; its parameters name the tables it reads."""
+
+    def decorate(transform: "Callable[..., ibis.Table]") -> TableAsset:
+        names = tuple(name for name in inspect.signature(transform).parameters if name != "snapshots")
+        return TableAsset(table, transform, group, scope, tuple(driver), version, names)
+
+    return decorate
