@@ -141,7 +141,7 @@ def test_a_restore_that_cannot_be_says_why_in_one_line(run: Run, arguments: tupl
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("apply: [", "is no YAML: "),
+        ("apply: [", "is not YAML: "),
         ("prices: mars-1", "has no region 'mars-1'"),
         (
             "{prices: dear, tables: {customer_days: {archive: true}}}",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from cdap_assets.policy_file import PolicyError, read_policy_file
 
 FILE = "models.yaml"
 
 
-class ModelPolicyError(ValueError):
+class ModelPolicyError(PolicyError):
     """models.yaml cannot be used; the message names the field, what was expected and what was found."""
 
 
@@ -37,16 +38,6 @@ class ModelPolicy(BaseModel):
 
 
 def read_model_policy(home: Path) -> ModelPolicy:
-    """The policy of a home. Raises :class:`ModelPolicyError` for a file that is no YAML, or wrong."""
+    """The policy of a home. Raises :class:`ModelPolicyError` for a file that is not YAML, or wrong."""
     path = home / FILE
-    if not path.exists():
-        return ModelPolicy()
-    try:
-        return ModelPolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except yaml.YAMLError as error:
-        raise ModelPolicyError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}, found {e['input']!r}" for e in error.errors()
-        )
-        raise ModelPolicyError(f"{path.name}: {told}") from error
+    return read_policy_file(path, ModelPolicy, refusal=ModelPolicyError) if path.exists() else ModelPolicy()

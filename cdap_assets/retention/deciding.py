@@ -8,7 +8,7 @@ from pydantic import Field
 from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.export import export
 from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
-from cdap_assets.retention.retention_policy import PolicyError, read_policy
+from cdap_assets.retention.retention_policy import RetentionPolicyError, read_policy
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
@@ -66,7 +66,7 @@ def decide(
             with deciding(settings), lakehouse.in_process() as session:
                 written = export(session, settings, plan_id, by=by, at=clock())
             context.log.info("%s rows in %s", written.rows, written.folder)
-    except (PlanRefused, PolicyError) as error:
+    except (PlanRefused, RetentionPolicyError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 

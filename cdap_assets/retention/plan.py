@@ -24,7 +24,7 @@ from cdap_assets.retention.ledger import (
     plan_states,
     record_draft,
 )
-from cdap_assets.retention.retention_policy import PolicyError, RetentionPolicy, read_policy
+from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, RETENTION_PLAN
 from cdap_assets.table_assets.snapshots import cutoff
 from cdap_assets.table_assets.table_asset import requested_keys
@@ -77,7 +77,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str], specs: "Mapping[str, Ta
         snapshot, settings = date.fromisoformat(keys[0]), lakehouse.settings
         try:
             policy = read_policy(settings.retention_file)
-        except PolicyError as error:
+        except RetentionPolicyError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         # what people decided is read as it is now: this run's pins are older than the lock
         with (

@@ -7,10 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cdap_assets.features.labels import VALUE_HORIZON
+from cdap_assets.policy_file import PolicyError, read_policy_file
 
 if TYPE_CHECKING:
     from ml.allocation import Policy
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Segment = Literal["champions", "loyal", "new or rare", "cannot lose", "at risk", "need attention", "dormant"]
 
 
-class PolicyError(ValueError):
+class RetentionPolicyError(PolicyError):
     """retention.yaml cannot be used; the message names the field, what was expected and what was found."""
 
 
@@ -82,16 +82,8 @@ class RetentionPolicy(BaseModel):
 
 
 def read_policy(path: Path) -> RetentionPolicy:
-    """The policy of a home. Raises :class:`PolicyError` for a file that is absent, no YAML, or wrong."""
+    """The policy of a home. Raises :class:`RetentionPolicyError` for a file that is absent, not YAML, or wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return RetentionPolicy.model_validate(content)
+        return read_policy_file(path, RetentionPolicy, refusal=RetentionPolicyError)
     except FileNotFoundError as error:
-        raise PolicyError(f"{path} is not there; `cdap init` writes one to begin with") from error
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}, found {e['input']!r}" for e in error.errors()
-        )
-        raise PolicyError(f"{path.name}: {told}") from error
+        raise RetentionPolicyError(f"{path} is not there; `cdap init` writes one to begin with") from error

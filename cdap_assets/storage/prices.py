@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cdap_assets.policy_file import PolicyError, read_policy_file
 from resources.tiers.classes import COLD
 
 Tier = Literal["hot", "cool", "archived"]
@@ -22,7 +22,7 @@ MONTH_DAYS = 30  # a month of the decision, of the estimates and of the benchmar
 PRICES = Path(__file__).with_name("prices.yaml")
 
 
-class PriceError(ValueError):
+class PriceError(PolicyError):
     """A price book cannot be used, or lacks a region or class; the message names the file or name and the field."""
 
 
@@ -147,21 +147,9 @@ class PriceBook(BaseModel):
 def read_prices(path: Path = PRICES) -> PriceBook:
     """The price book of a file, by default the one that comes with the platform.
 
-    Raises :class:`PriceError` for a file that is absent, no YAML, or wrong: one message with file and fields.
+    Raises :class:`PriceError` for a file that is absent, not YAML, or wrong: one message with file and fields.
     """
     try:
-        return PriceBook.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return read_policy_file(path, PriceBook, refusal=PriceError)
     except FileNotFoundError as error:
         raise PriceError(f"{path} is not there; expected a price book in YAML") from error
-    except yaml.YAMLError as error:
-        raise PriceError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}, found {_found(e['input'])}"
-            for e in error.errors()
-        )
-        raise PriceError(f"{path.name}: {told}") from error
-
-
-def _found(value: object) -> str:
-    return f"the fields {', '.join(map(str, value))}" if isinstance(value, Mapping) else repr(value)

@@ -7,17 +7,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.lineage import Lineage
 from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.policy_file import PolicyError, read_policy_file
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN
 from cdap_assets.storage.decision import Rules
-from cdap_assets.storage.prices import PriceBook, PriceError, Prices, RestoreSpeed, read_prices
+from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed, read_prices
 from cdap_assets.storage.tables import STORAGE_TABLES
 from resources.settings import Settings
 
@@ -34,7 +34,7 @@ AGING = {"month", "snapshot_date"}  # partition columns that tell how old their 
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
-class StoragePolicyError(ValueError):
+class StoragePolicyError(PolicyError):
     """storage.yaml or a contract asks of storage what cannot be; the message names the field and what to do."""
 
 
@@ -94,19 +94,9 @@ class StoragePolicy(BaseModel):
 
 
 def read_storage_policy(home: Path) -> StoragePolicy:
-    """The policy of a home. Raises :class:`StoragePolicyError` for a file that is no YAML, or wrong."""
+    """The policy of a home. Raises :class:`StoragePolicyError` for a file that is not YAML, or wrong."""
     path = home / FILE
-    if not path.exists():
-        return StoragePolicy()
-    try:
-        return StoragePolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StoragePolicyError(f"{path} is no YAML: {error}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}, found {e['input']!r}" for e in error.errors()
-        )
-        raise StoragePolicyError(f"{path.name}: {told}") from error
+    return read_policy_file(path, StoragePolicy, refusal=StoragePolicyError) if path.exists() else StoragePolicy()
 
 
 def prices_of(settings: Settings, policy: StoragePolicy) -> Prices:
@@ -115,10 +105,7 @@ def prices_of(settings: Settings, policy: StoragePolicy) -> Prices:
     Raises :class:`~cdap_assets.storage.prices.PriceError` for a book that is wrong or lacks the region.
     """
     own = settings.home / PRICE_FILE
-    try:
-        book: PriceBook = read_prices(own) if own.exists() else read_prices()
-    except UnicodeDecodeError as error:
-        raise PriceError(f"{own} is no YAML: {error}") from error
+    book = read_prices(own) if own.exists() else read_prices()
     return book.region(policy.prices or (settings.region if settings.warehouse else LOCAL))
 
 

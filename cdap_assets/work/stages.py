@@ -150,7 +150,7 @@ def planning_stage(home: Installation, target: date) -> Stage | None:
     """Scores and a plan for ``target``, when either is absent or made of something that has changed since.
 
     A rejected plan is followed by another draft; an approved one is not, for its customers are being contacted.
-    Raises :class:`PolicyError` for a retention.yaml that cannot be used.
+    Raises :class:`RetentionPolicyError` for a retention.yaml that cannot be used.
     """
     champions = serving(home.registry)
     if len(champions) < len(MODELS):

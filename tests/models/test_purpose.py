@@ -114,7 +114,7 @@ def test_a_policy_is_read_from_the_home_and_one_that_is_wrong_is_told(tmp_path: 
     with pytest.raises(ModelPolicyError, match=r"profit.effect: .*less than or equal to 1, found 2"):
         read_model_policy(tmp_path)
     (tmp_path / "models.yaml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(ModelPolicyError, match="is no YAML"):
+    with pytest.raises(ModelPolicyError, match="is not YAML"):
         read_model_policy(tmp_path)
 
 

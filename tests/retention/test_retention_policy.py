@@ -10,7 +10,7 @@ import pytest
 
 from cdap_assets.commands.new_home import TEMPLATES
 from cdap_assets.profiles.segments import _segment
-from cdap_assets.retention.retention_policy import PolicyError, Segment, read_policy
+from cdap_assets.retention.retention_policy import RetentionPolicyError, Segment, read_policy
 
 GOOD = (TEMPLATES / "retention.yaml").read_text(encoding="utf-8")
 
@@ -32,23 +32,23 @@ def test_the_policy_that_a_new_home_begins_with_is_valid() -> None:
         ("cost: 0.85", "cost: free", "channels.0.cost.*found 'free'"),
         ("{name: direct mail, cost: 0.85}", "{name: a, cost: 1}\n  - {name: a, cost: 2}", "two channels have one name"),
         ("exclude_segments: []", "exclude_segments: [at rsik]", "exclude_segments.0.*'at risk'.*found 'at rsik'"),
-        ("currency: USD", "currency: [", "is no YAML"),
+        ("currency: USD", "currency: [", "is not YAML"),
     ],
 )
 def test_an_error_names_the_field_and_what_was_found(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in GOOD
     path = tmp_path / "retention.yaml"
     path.write_text(GOOD.replace(old, new), encoding="utf-8")
-    with pytest.raises(PolicyError, match=f"(?s){told}") as caught:
+    with pytest.raises(RetentionPolicyError, match=f"(?s){told}") as caught:
         read_policy(path)
     assert "retention.yaml" in str(caught.value)
 
 
 def test_an_absent_or_empty_file_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match=r"is not there; `cdap init` writes one"):
+    with pytest.raises(RetentionPolicyError, match=r"is not there; `cdap init` writes one"):
         read_policy(tmp_path / "retention.yaml")
     (tmp_path / "retention.yaml").write_text("")
-    with pytest.raises(PolicyError, match="the file: "):
+    with pytest.raises(RetentionPolicyError, match=r"retention\.yaml: currency: Field required, found nothing"):
         read_policy(tmp_path / "retention.yaml")
 
 

@@ -160,7 +160,7 @@ def test_a_table_without_months_or_snapshots_may_not_leave_by_parts_it_has_not(h
     [
         ("{tables: {ordr_lines: {archive: true}}}", "storage.yaml: tables: there is no table ordr_lines that could"),
         ("{tables: {storage_tiers: {archive: true}}}", "there is no table storage_tiers that could move"),
-        ("apply: [", "storage.yaml is no YAML: "),
+        ("apply: [", "storage.yaml is not YAML: "),
         ("- apply", "storage.yaml: the file: "),
         ("{aply: true}", "storage.yaml: aply: Extra inputs are not permitted, found True"),
         ("{horizon_days: 0}", "storage.yaml: horizon_days: Input should be greater than or equal to 1, found 0"),
