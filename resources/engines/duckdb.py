@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 ROW_GROUP = 1_000_000  # rows of what is kept: larger groups compress better, and are still read in parallel
+_SETTINGS = ("SET TimeZone = 'UTC'", "SET preserve_insertion_order = false", "SET enable_progress_bar = false")
 _MACROS = (
     "CREATE MACRO cdap_local_time(instant, zone) AS timezone(zone, timezone('UTC', instant))",
     # of a doubled hour DuckDB takes the second; the offset of three hours before gives the first
@@ -70,11 +71,7 @@ class DuckDBEngine:
             from resources.engines.object_files import object_files
 
             self.backend.con.register_filesystem(object_files(settings))
-        self.backend.raw_sql("SET TimeZone = 'UTC'")
-        self.backend.raw_sql("SET preserve_insertion_order = false")
-        self.backend.raw_sql("SET enable_progress_bar = false")
-        for macro in _MACROS:
-            self.backend.raw_sql(macro)
+        self.backend.con.execute("; ".join((*_SETTINGS, *_MACROS)))
 
     def close(self) -> None:
         """Give the memory back."""
@@ -87,21 +84,19 @@ class DuckDBEngine:
     def scan(self, spec: TableSpec, files: Sequence[str], name: str) -> ibis.Table:
         """The rows of Parquet ``files`` in the declared schema; columns a file lacks read as null.
 
-        ``name`` is new to this engine: Ibis writes a DROP that DuckDB refuses.
+        ``name`` is new to this engine.
         """
-        import ibis
+        import ibis.expr.operations as ops
 
-        if not files:
-            return self.backend.create_table(name, schema=spec.schema(), temp=True)
-        self.parquet(files).create_view(f"{name}__files")
-        stored = self.backend.table(f"{name}__files")
-        columns = {
-            column.name: (stored[column.name] if column.name in stored.columns else ibis.null(column.type)).cast(
-                column.type
-            )
-            for column in spec.columns
-        }
-        return self.backend.create_view(name, stored.select(**columns))
+        stored = self.parquet(files) if files else self._no_rows()
+        there = set(stored.columns)
+        columns = [self._declared(column, stored=column.name in there) for column in spec.columns]
+        stored.select(*columns).create_view(name)
+        # the schema is the declared one: asking DuckDB for it would bind the files once more
+        return ops.DatabaseTable(name=name, schema=spec.schema(), source=self.backend).to_expr()
+
+    def _no_rows(self) -> duckdb.DuckDBPyRelation:
+        return self.backend.con.sql("SELECT 1 WHERE false")
 
     def parquet(self, files: Sequence[str]) -> duckdb.DuckDBPyRelation:
         """The rows of Parquet ``files`` as they are stored; columns a file lacks are null."""
@@ -166,13 +161,14 @@ class DuckDBEngine:
         written = open_store(folder, self.settings)
         return [written.location(found.key) for found in written.list(stage)]
 
-    def _declared(self, column: Column) -> duckdb.Expression:
+    def _declared(self, column: Column, *, stored: bool = True) -> duckdb.Expression:
         # Ibis leaves a cast out where it believes the type is right already, and it is not always
         import duckdb
         import ibis.expr.datatypes as dt
 
         target = self.backend.compiler.type_mapper.to_string(dt.dtype(column.type).copy(nullable=True))
-        return duckdb.ColumnExpression(column.name).cast(target).alias(column.name)
+        value = duckdb.ColumnExpression(column.name) if stored else duckdb.ConstantExpression(None)
+        return value.cast(target).alias(column.name)
 
     def batches(self, expression: ibis.Table, size: int) -> Iterator[pa.RecordBatch]:
         """The rows of an expression as Arrow record batches of about ``size`` rows, never whole in memory."""

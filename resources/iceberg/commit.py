@@ -106,13 +106,15 @@ def overwritten(
     """
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
+    from resources.iceberg.transaction import RememberingTransaction
+
     changed = properties(table.metadata.next_sequence_number())
     if changed:
         # pyiceberg would try again on another's snapshot, with properties that speak of this one
         table.metadata.properties["commit.retry.num-retries"] = "0"
         table.catalog = FindingCommits(table.catalog)  # type: ignore[assignment]  # of a catalog, what a commit asks
     try:
-        with table.transaction() as transaction:
+        with RememberingTransaction(table) as transaction:
             if changed:
                 transaction.set_properties(dict(changed))
             producer = transaction.update_snapshot(dict(summary))
