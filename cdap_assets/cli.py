@@ -165,16 +165,22 @@ def cost(
     snapshot: str | None = typer.Option(None, help="a Sunday; default: the newest snapshot date"),
     anew: bool = typer.Option(False, "--anew", help="as if every table were rebuilt whole"),
 ) -> None:
-    """What building each table now would scan and cost on Athena, told from table metadata before anything runs."""
+    """What the next run would scan and cost on Athena, told from table metadata before anything runs.
+
+    With --select, what building these tables would; with --anew, what building everything would.
+    """
     home = home_installation()
     from cdap_assets.commands.costing import selected_tables, show_costs
     from cdap_assets.work.scan_cost import scan_costs
-    from cdap_assets.work.stages import chosen_snapshot
+    from cdap_assets.work.stages import chosen_snapshot, snapshot_stage
 
     with told():
         target = chosen_snapshot(home, _date(snapshot) if snapshot else None)
         chosen = selected_tables(home, select) if select else None
-        costs = scan_costs(home.lineage, home.lakehouse, [target], chosen, anew=anew)
+        # of all that could be built, the next run builds the snapshots that are due
+        due = snapshot_stage(home, target) if chosen is None and not anew else None
+        dates = [target] if chosen is not None or anew else due.partitions if due else ()
+        costs = scan_costs(home.lineage, home.lakehouse, dates, chosen, anew=anew)
     show_costs(costs, home.settings)
 
 

@@ -44,6 +44,10 @@ class Lineage:
         own = [DELIVERIES, QUARANTINE, *raw, *(asset.table for asset in self.tables), *decided, *STORAGE_TABLES]
         return {spec.name: spec for spec in own}
 
+    def table(self, name: str) -> TableAsset:
+        """The asset of a table that Dagster builds from others. Raises ``KeyError``."""
+        return {asset.name: asset for asset in self.tables}[name]
+
     @property
     def order_sources(self) -> dict[str, date | None]:
         """Sources that fill order_lines, with the last day of a closed one's data (``None``: live)."""

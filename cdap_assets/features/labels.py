@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 ACTIVE_DAYS = 56  # bought within so many days before the cut-off: a regular whose lapse can be seen
+CLOSED = "ends of closed order sources"
 LAPSE_HORIZON = 28  # days without a purchase after the cut-off that count as a lapse
 VALUE_HORIZON = 91  # days of purchases that lifetime value is judged by
 
@@ -65,11 +66,16 @@ def label_assets(ends: Mapping[str, date | None]) -> tuple[TableAsset, TableAsse
     def value_labels(snapshots: ibis.Table, customer_days: ibis.Table, customer_xref: ibis.Table) -> ibis.Table:
         return value(snapshots, customer_days, customer_xref, covered_until(customer_days, ends))
 
-    inputs = ("customer_days", "customer_xref")
+    inputs, outside = ("customer_days", "customer_xref"), {CLOSED: lambda: closed_text(ends)}
     return (
-        TableAsset(LAPSE_LABELS, lapse_labels, "features", "snapshot", inputs=inputs),
-        TableAsset(VALUE_LABELS, value_labels, "features", "snapshot", inputs=inputs),
+        TableAsset(LAPSE_LABELS, lapse_labels, "features", "snapshot", inputs=inputs, outside=outside),
+        TableAsset(VALUE_LABELS, value_labels, "features", "snapshot", inputs=inputs, outside=outside),
     )
+
+
+def closed_text(ends: Mapping[str, date | None]) -> str:
+    """Which order sources are closed and when they end, as text that changes when any of it does."""
+    return ", ".join(f"{source} {end or 'live'}" for source, end in sorted(ends.items()))
 
 
 def covered_until(customer_days: ibis.Table, ends: Mapping[str, date | None]) -> ir.DateScalar:

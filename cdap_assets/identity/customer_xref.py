@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 
 from cdap_assets.curated.entities import CUSTOMER_KEY, KEY_SPACE
-from cdap_assets.table_assets.table_asset import table_asset
+from cdap_assets.table_assets.table_asset import InPython, table_asset
 from resources.engines.builtins import sha256
 from resources.iceberg.table import INSTANT, Column, TableSpec
 
@@ -43,7 +43,15 @@ CUSTOMER_XREF = TableSpec(
 )
 
 
-@table_asset(CUSTOMER_XREF, group="identity")
+def _links(customer_links: ibis.Table) -> ibis.Table:
+    return customer_links
+
+
+@table_asset(
+    CUSTOMER_XREF,
+    group="identity",
+    in_python={"linked": InPython(_links, lambda links: linked_keys(links), CUSTOMER_XREF.schema())},
+)
 def customer_xref(
     customer_days: ibis.Table,
     customer_traits: ibis.Table,
@@ -53,12 +61,11 @@ def customer_xref(
     responses: ibis.Table,
     subscriptions: ibis.Table,
     consents: ibis.Table,
-    customer_links: ibis.Table,
+    linked: ibis.Table,
 ) -> ibis.Table:
     """Every key ever seen; keys in links by connected components at each instant that a link was known."""
     sides = (customer_days, customer_traits, contacts, events, touches, responses, subscriptions, consents)
     keys = ibis.union(*(side.select("key_space", "customer_key") for side in sides), distinct=True)
-    linked = ibis.memtable(linked_keys(customer_links.to_pyarrow().to_pylist()), schema=CUSTOMER_XREF.schema())
     alone = keys.anti_join(linked, ["key_space", "customer_key"])
     alone = alone.mutate(
         customer_id=customer_id(alone.key_space, alone.customer_key),

@@ -12,6 +12,7 @@ import dagster as dg
 from cdap_assets.table_assets.snapshots import snapshot_rows
 from cdap_assets.table_assets.table_metadata import publish_metadata
 from resources.iceberg.placement import Tier
+from resources.iceberg.publish_record import LastPublish
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
@@ -37,13 +38,49 @@ class Work:
 
 
 @dataclass(frozen=True)
+class InPython:
+    """A part of a transformation that Python computes: ``rows`` of ``schema`` from those of a small ``expression``.
+
+    The parameters of ``expression`` name tables. A transformation has such a part as a parameter of its own, so that
+    it stays an expression itself, and what it costs can be told without computing anything.
+    """
+
+    expression: "Callable[..., ibis.Table]"
+    rows: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+    schema: "ibis.Schema"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tables that it reads."""
+        return _parameters(self.expression)
+
+    def of(self, tables: "Mapping[str, ibis.Table]") -> "ibis.Table":
+        """The expression over ``tables``."""
+        return self.expression(**{name: tables[name] for name in self.inputs})
+
+    def computed(self, tables: "Mapping[str, ibis.Table]") -> "ibis.Table":
+        """The rows, after the expression was run."""
+        import ibis
+
+        return ibis.memtable(self.rows(self.of(tables).to_pyarrow().to_pylist()), schema=self.schema)
+
+    def empty(self) -> "ibis.Table":
+        """No rows: what an estimate takes in their place."""
+        import ibis
+
+        return ibis.memtable([], schema=self.schema)
+
+
+@dataclass(frozen=True)
 class TableAsset:
     """One table of the lineage. Call it with Ibis tables to get its transformation, without Dagster.
 
     ``scope`` says what a run rebuilds: the whole table, the months that changed in ``driver``, or the
     requested snapshot dates; ``other_months`` adds months that the changed ones concern. A ``snapshot``
     transformation takes the requested dates as its first argument ``snapshots`` (snapshot_date, cutoff_at in
-    UTC). ``version`` changes when the meaning of the result does.
+    UTC). ``version`` changes when the meaning of the result does. ``in_python`` are parameters of the
+    transformation that are no tables; ``outside`` names what else the result depends on, such as a figure of a policy
+    file, with a function that gives its value now: when that changes, the table is built anew.
     """
 
     table: TableSpec
@@ -54,9 +91,27 @@ class TableAsset:
     version: str = "1"
     inputs: tuple[str, ...] = ()
     other_months: Callable[[Session, set[Any]], set[Any]] | None = None
+    in_python: Mapping[str, InPython] = field(default_factory=dict)
+    outside: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
     def __call__(self, *tables: "ibis.Table", **named: "ibis.Table") -> "ibis.Table":
-        return self.transform(*tables, **named)
+        given = ("snapshots", *self.inputs) if self.scope == "snapshot" else self.inputs
+        return self.expression({**dict(zip(given, tables, strict=False)), **named})
+
+    def expression(self, tables: "Mapping[str, ibis.Table]") -> "ibis.Table":
+        """The transformation over ``tables`` by name, after what Python does of it."""
+        return self._transformed(tables, {name: part.computed(tables) for name, part in self.in_python.items()})
+
+    def questions(self, tables: "Mapping[str, ibis.Table]") -> "list[ibis.Table]":
+        """All that building would ask an engine for, without asking."""
+        parts = [part.of(tables) for part in self.in_python.values()]
+        return [*parts, self._transformed(tables, {name: part.empty() for name, part in self.in_python.items()})]
+
+    def _transformed(self, tables: "Mapping[str, ibis.Table]", parts: "Mapping[str, ibis.Table]") -> "ibis.Table":
+        if not self.in_python:
+            return self.transform(**tables)
+        given = {**tables, **parts}
+        return self.transform(**{name: given[name] for name in _parameters(self.transform)})
 
     @property
     def name(self) -> str:
@@ -94,13 +149,14 @@ class TableAsset:
                 tables = {name: session.read(specs[name], work.only.get(name)) for name in self.inputs}
                 if self.scope == "snapshot":
                     tables = {"snapshots": snapshot_rows(dates, lakehouse.settings.zone), **tables}
-                expression = self.transform(**tables)
+                expression = self.expression(tables)
                 published = session.publish(
                     self.table,
                     expression,
                     replace=work.replace,
                     provenance={"code_version": self.version, "rebuilt": work.why},
                     owed=work.owed,
+                    outside=self.outside_now(),
                 )
                 context.log.info("%s: %s rows, %s", self.name, published.rows, work.why)
                 metadata = publish_metadata(self.table, published, expression, session)
@@ -110,19 +166,42 @@ class TableAsset:
 
         return build
 
+    def outside_now(self) -> dict[str, str]:
+        """The values of what the result depends on beside tables."""
+        return {name: value() for name, value in self.outside.items()}
+
+    def outside_changed(self, last: LastPublish) -> list[str]:
+        """What of it is other than when the table was last published."""
+        return [name for name, value in self.outside_now().items() if last.outside.get(name) != value]
+
     def work(self, session: Session, dates: Sequence[date] = ()) -> "Work":
         """What to rebuild: the requested snapshots, the months that changed, or everything, with the reason."""
+        return self._work(session, dates, self.other_months)
+
+    def foreseen(self, session: Session, dates: Sequence[date] = ()) -> "Work":
+        """The same as far as table metadata tells it, without looking at rows.
+
+        Months that hold other versions of the changed rows are not among it.
+        """
+        return self._work(session, dates, None)
+
+    def _work(
+        self,
+        session: Session,
+        dates: Sequence[date],
+        other_months: Callable[[Session, set[Any]], set[Any]] | None,
+    ) -> "Work":
         if self.scope == "snapshot":
-            return Work(
-                f"{len(dates)} requested snapshot dates",
-                replace={"snapshot_date": list(dates)},
-            )
+            told = f"{len(dates)} requested snapshot dates"
+            return Work(told, needed=bool(dates), replace={"snapshot_date": list(dates)})
         last = session.last_publish(self.name)
         if last is None:
             return Work("everything: first build")
         if last.code_version != self.version:
             why = f"code version {last.code_version} became {self.version}"
             return self._everything(session, why, "expired")
+        if outside := self.outside_changed(last):
+            return self._everything(session, f"{', '.join(outside)} changed", "archived", "expired")
         changed = [name for name in self.inputs if session.has_changed(name, last.inputs.get(name))]
         owed = last.owed
         back = owed - self._withheld(session, "archived", "expired")
@@ -139,8 +218,8 @@ class TableAsset:
                 why = f"what changed in {name} since the last build is not known"
                 return self._everything(session, why, "archived", "expired")
             months |= {partition[-1] for partition in found}
-        if self.other_months:
-            months |= self.other_months(session, months)
+        if other_months:
+            months |= other_months(session, months)
         # of a month whose rows were deleted, a late one alone would take the place of what was made of all
         gone = self._withheld(session, "expired")
         told = f"; {len(months & gone)} whose rows are expired stay as they are" if months & gone else ""
@@ -170,6 +249,10 @@ class TableAsset:
         return Work(why, replace={"month": chosen}, only=only, owed=frozenset(owed))
 
 
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
 def requested_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
     """The partition keys that a run names; none when it names none."""
     return context.partition_keys if context.has_partition_key_range or context.has_partition_key else ()
@@ -182,11 +265,15 @@ def table_asset(
     scope: Scope = "whole",
     driver: Iterable[str] = (),
     version: str = "1",
+    in_python: Mapping[str, InPython] | None = None,
 ) -> "Callable[[Callable[..., ibis.Table]], TableAsset]":
-    """Make a pure function the asset of ``table``; its parameters name the tables it reads."""
+    """Make a pure function the asset of ``table``; its parameters name the tables it reads, or ``in_python`` parts."""
+    parts = in_python or {}
 
     def decorate(transform: "Callable[..., ibis.Table]") -> TableAsset:
-        names = tuple(name for name in inspect.signature(transform).parameters if name != "snapshots")
-        return TableAsset(table, transform, group, scope, tuple(driver), version, names)
+        own = [name for name in _parameters(transform) if name != "snapshots" and name not in parts]
+        read = [name for part in parts.values() for name in part.inputs]
+        names = tuple(dict.fromkeys((*own, *read)))
+        return TableAsset(table, transform, group, scope, tuple(driver), version, names, in_python=parts)
 
     return decorate

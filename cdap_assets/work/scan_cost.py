@@ -1,4 +1,4 @@
-"""What each table would scan and cost on Athena if it were built now, before anything runs."""
+"""What each table would scan and cost on Athena if it were built now, told by metadata before anything runs."""
 
 from __future__ import annotations
 
@@ -46,33 +46,28 @@ def scan_costs(
     From Iceberg manifests alone: column sizes of the files that would be read. Rows that are not written yet are
     taken to be as large as those that they replace.
     """
-    with lakehouse.in_process() as session:
-        costs = [
+    with lakehouse.looking() as session:
+        return [
             _cost(asset, lineage, session, dates, anew=anew)
             for asset in lineage.tables
             if chosen is None or asset.name in chosen
         ]
-        session.reads.clear()  # what would be read was not
-    return costs
 
 
 def _cost(asset: TableAsset, lineage: Lineage, session: Session, dates: Sequence[date], *, anew: bool) -> ScanCost:
     whole = anew and asset.scope != "snapshot"
-    work = Work("everything") if whole else asset.work(session, dates)
+    work = Work("everything") if whole else asset.foreseen(session, dates)
     unbuilt = tuple(name for name in asset.inputs if session.snapshot_id(name) is None)
     if not work.needed:
         return ScanCost(asset.name, work.why, 0, 0, 0.0, unbuilt)
-    tables = {name: session.read(lineage.specs[name], work.only.get(name)) for name in asset.inputs}
+    tables = {name: session.foresee(lineage.specs[name], work.only.get(name)) for name in asset.inputs}
     if asset.scope == "snapshot":
         tables = {"snapshots": snapshot_rows(list(dates), session.tables.settings.zone), **tables}
-    written = session.read(asset.table, work.replace)
-    asked = [
-        asset.transform(**tables),
-        counts(asset.table, written, work.replace),
-        sample(asset.table, written),
-    ]
+    written = session.foresee(asset.table, work.replace)
+    shown = sample(asset.table, written)
+    asked = [*asset.questions(tables), counts(asset.table, written, work.replace), *([] if shown is None else [shown])]
     sizes: dict[str, Footprint] = {
         name: footprint(source.files, source.columns) for name, source in session.sources.items()
     }
-    scanned = [estimated_scan(expression, sizes) for expression in asked if expression is not None]
+    scanned = [estimated_scan(expression, sizes) for expression in asked]
     return ScanCost(asset.name, work.why, len(scanned), sum(scanned), sum(cost_of(size) for size in scanned), unbuilt)

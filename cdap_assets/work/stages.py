@@ -93,8 +93,10 @@ def snapshot_stage(home: Installation, until: date) -> Stage | None:
         reasons = [anew or f"{len(wanted)} snapshots without features"] if wanted else []
         for spec, horizon in ((LAPSE_LABELS, LAPSE_HORIZON), (VALUE_LABELS, VALUE_HORIZON)):
             closed = {day for day in weeks if day + timedelta(days=horizon) <= covered}
-            last = session.last_publish(spec.name)
-            moved = last is not None and session.has_changed("customer_days", last.inputs.get("customer_days"))
+            last, labels = session.last_publish(spec.name), home.lineage.table(spec.name)
+            moved = last is not None and (
+                session.has_changed("customer_days", last.inputs.get("customer_days")) or labels.outside_changed(last)
+            )
             missing = closed if moved else closed - built_snapshots(session, spec.name)
             if missing:
                 reasons.append(f"{len(missing)} snapshots of {spec.name}")
@@ -195,7 +197,7 @@ def _scored_before_features(session: Session, target: date) -> bool:
 
 def outcomes_stage(home: Installation) -> Stage | None:
     """Outcomes, when plans were decided or orders came since they were read."""
-    asset = next(asset for asset in home.lineage.tables if asset.name == CAMPAIGN_OUTCOMES.name)
+    asset = home.lineage.table(CAMPAIGN_OUTCOMES.name)
     with home.lakehouse.in_process() as session:
         work = asset.work(session)
         decided = session.snapshot_id(PLAN_EVENTS.name) is not None

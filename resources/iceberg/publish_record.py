@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 INPUTS = "cdap.inputs"
 CODE_VERSION = "cdap.code_version"
 OWED = "cdap.owed_months"
-RECORDED = (INPUTS, CODE_VERSION, OWED)
+OUTSIDE = "cdap.outside"
+RECORDED = (INPUTS, CODE_VERSION, OWED, OUTSIDE)
 PUBLISHED = "cdap.published"  # of a move: the instant of the publish that it tells again
 
 
@@ -27,13 +28,14 @@ class LastPublish:
 
     ``told_by`` is the snapshot that tells of it, its own or that of a move since. ``read`` holds snapshot and
     sequence number of each input; ``owed`` are months that were left as they were, for their rows were archived:
-    they are rebuilt once these are back.
+    they are rebuilt once these are back. ``outside`` is what else the table was made from, by name.
     """
 
     code_version: str
     at: datetime
     read: Mapping[str, tuple[int, int]]
     owed: frozenset[date | None] = frozenset()
+    outside: Mapping[str, str] = field(default_factory=dict)
     told_by: int = field(default=0, compare=False)
 
     @property
@@ -53,6 +55,7 @@ def last_publish(table: Table | None) -> LastPublish | None:
         datetime.fromtimestamp(published_ms(publish) / 1000, UTC),
         {name: (pair[0], pair[1]) for name, pair in json.loads(told[INPUTS]).items()},
         frozenset(date.fromisoformat(month) if month else None for month in json.loads(told.get(OWED, "[]"))),
+        json.loads(told.get(OUTSIDE, "{}")),
         publish.snapshot_id,
     )
 
@@ -71,6 +74,7 @@ def published_ms(snapshot: Snapshot) -> int:
     return int(told) if told else snapshot.timestamp_ms
 
 
-def record_of_owed(months: Iterable[date | None]) -> dict[str, str]:
-    """Months that a publish owes, as its snapshot keeps them."""
-    return {OWED: json.dumps([month and month.isoformat() for month in sorted(months, key=str)])}
+def record(owed: Iterable[date | None], outside: Mapping[str, str]) -> dict[str, str]:
+    """What a publish owes and depends on beside its inputs, as its snapshot keeps it."""
+    months = [month and month.isoformat() for month in sorted(owed, key=str)]
+    return {OWED: json.dumps(months), OUTSIDE: json.dumps(dict(outside))}

@@ -33,3 +33,7 @@ class Lakehouse(Tables):
         is billed, values keep their types, and large results come as batches.
         """
         return InProcess(self, run_id, self.clock)
+
+    def looking(self) -> InProcess:
+        """A session of this process that looks at the lake itself: what it reads is not noted as use."""
+        return InProcess(self, None, self.clock, noted=False)

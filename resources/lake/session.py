@@ -17,7 +17,7 @@ from resources.iceberg.catalog import Partition, changed_partitions, partition_o
 from resources.iceberg.commit import commit, evolved
 from resources.iceberg.errors import LakehouseError, StalePublish
 from resources.iceberg.placement import Placement, Tier, placements, refuse_archived
-from resources.iceberg.publish_record import INPUTS, LastPublish, last_publish, record_of_owed
+from resources.iceberg.publish_record import INPUTS, LastPublish, last_publish, record
 from resources.iceberg.run_state import RunState
 from resources.iceberg.table import TableSpec
 from resources.lake.reads import ReadLog
@@ -50,14 +50,16 @@ class Published:
 class Session:
     """One run's view of the lake and its own in-memory engine. Use as a context manager."""
 
-    def __init__(self, tables: Tables, run_id: str | None, clock: Clock = utc_now) -> None:
+    def __init__(self, tables: Tables, run_id: str | None, clock: Clock = utc_now, *, noted: bool = True) -> None:
         self.tables = tables
         self.clock = clock
+        self._noted = noted
         self.run_id = run_id
         self.run = RunState(tables.stores.runs, run_id, self._current_snapshots)
         self.reads = ReadLog(tables.stores.reads)
         self.sources: dict[str, Source] = {}  # by the name of the relation that reads it
         self._inputs: dict[str, tuple[int, int]] = {}
+        self._views: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +121,33 @@ class Session:
         :class:`~resources.iceberg.errors.PartitionsArchived` when rows of the read are archived; ``without_archived``
         leaves those out instead, for who has asked what else there is.
         """
+        name, source = self._source(spec, only, between, without_archived=without_archived)
+        return self.engine.read(spec, source, name)
+
+    def foresee(self, spec: TableSpec, only: Mapping[str, Sequence[Any]] | None = None) -> ibis.Table:
+        """A relation that stands for what :meth:`read` would give; nothing is opened, and it cannot be computed.
+
+        :attr:`sources` tells its files. Raises as :meth:`read`.
+        """
+        import ibis
+
+        name, _ = self._source(spec, only, None, without_archived=False)
+        return ibis.table(spec.schema(), name=name)
+
+    def _source(
+        self,
+        spec: TableSpec,
+        only: Mapping[str, Sequence[Any]] | None,
+        between: Mapping[str, tuple[Any, Any]] | None,
+        *,
+        without_archived: bool,
+    ) -> tuple[str, Source | None]:
+        """The name of a new relation and what it reads; nothing of a table that is not built yet."""
         snapshot_id = self.snapshot_id(spec.name)  # before the table is loaded, or a pin may be newer than it
         table = self.tables.load(spec.name)
         name = self._new_view(spec)
         if table is None or snapshot_id is None:
-            return self.engine.read(spec, None, name)
+            return name, None
         snapshot = table.snapshot_by_id(snapshot_id)
         if snapshot is None:
             raise LakehouseError(f"table {spec.name}: snapshot {snapshot_id} is no longer kept; start a new run")
@@ -133,18 +157,15 @@ class Session:
         if not without_archived:
             refuse_archived(table, spec.name, snapshot.sequence_number or 0, only or {})
         files = planned_files(table, snapshot_id, only, between)
-        self.reads.note(table, spec.name, files)
+        if self._noted:
+            self.reads.note(table, spec.name, files)
         self.sources[name] = Source(spec.name, snapshot_id, files, ids, only or {}, between or {})
-        return self.engine.read(spec, self.sources[name], name)
+        return name, self.sources[name]
 
     def _new_view(self, spec: TableSpec) -> str:
         name = f"{spec.name}__{len(self._views)}"
         self._views[name] = spec.name
         return name
-
-    @cached_property
-    def _views(self) -> dict[str, str]:
-        return {}
 
     def read_so_far(self, *names: str) -> dict[str, tuple[int, int]]:
         """Snapshot and sequence number of the named tables among those that this session has read."""
@@ -152,7 +173,7 @@ class Session:
 
     def table_of(self, view: str) -> str:
         """The table that a relation of this session reads."""
-        return self._views.get(view.removesuffix("__files"), view)
+        return self._views.get(view, view)
 
     def partitions(self, name: str) -> set[Partition]:
         """The partitions that a table holds, in the order of its partition columns; read from manifests."""
@@ -208,13 +229,14 @@ class Session:
         provenance: Mapping[str, str] | None = None,
         inputs: Mapping[str, tuple[int, int]] | None = None,
         owed: Iterable[date | None] = (),
+        outside: Mapping[str, str] | None = None,
         append: bool = False,
     ) -> Published:
         """Write ``expression``, check it while nobody can see it, and make it the table in one commit.
 
         ``replace`` names a partition column and its values: those partitions are replaced as a whole,
         also by nothing. ``None`` replaces the whole table; with ``append`` nothing is replaced. ``owed`` are months
-        that it leaves as they were, to be rebuilt later. Raises
+        that it leaves as they were, to be rebuilt later; ``outside`` is what it was made from beside tables. Raises
         :class:`InvariantViolated`, :class:`OutsidePartitions` or :class:`StalePublish`, with the table as it was.
         """
         from pyiceberg.exceptions import CommitFailedException, ValidationException
@@ -237,7 +259,7 @@ class Session:
             "cdap.publish_id": uuid.uuid4().hex,
             INPUTS: json.dumps(inputs if inputs is not None else self._inputs),
             "cdap.invariants": json.dumps(figures.invariants),
-            **record_of_owed(owed),
+            **record(owed, outside or {}),
         }
         try:
             snapshot = commit(self.tables, spec, staged.files, replace, summary, append=append)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from cdap_assets.lineage import read_lineage
 from cdap_assets.work.scan_cost import scan_costs
 from resources.engines.scan_estimate import cost_of
@@ -17,6 +19,7 @@ from tests.shop import SNAPSHOT, make_shop
 def test_what_is_up_to_date_costs_nothing_and_anew_it_costs_its_columns(finished_shop: Settings) -> None:
     lineage, lakehouse = read_lineage(finished_shop), Lakehouse(finished_shop)
     now = {cost.asset: cost for cost in scan_costs(lineage, lakehouse, [SNAPSHOT])}
+    assert {cost.asset: cost.queries for cost in scan_costs(lineage, lakehouse, [])} == dict.fromkeys(now, 0)
     anew = {cost.asset: cost for cost in scan_costs(lineage, lakehouse, [SNAPSHOT], anew=True)}
     assert now["customer_days"].bytes == now["customer_days"].queries == 0
     assert now["customer_features"].queries == 3  # the build, and two questions about its rows
@@ -46,3 +49,24 @@ def test_the_command_adds_up_names_what_it_left_out_and_holds_it_against_the_bud
     wrong = cdap(finished_shop.home, "cost", "--select", "group:nowhere")
     assert wrong.returncode == 1
     assert "selects no asset" in wrong.stdout + wrong.stderr
+
+
+def test_after_a_finished_run_there_is_nothing_to_build(finished_shop: Settings, cdap: Cdap) -> None:
+    told = cdap(finished_shop.home, "cost")
+    assert told.returncode == 0, told.stderr
+    assert "customer_features" not in told.stdout
+    assert "more are up to date" in told.stdout
+
+
+def test_an_estimate_opens_no_engine_and_counts_as_no_read(
+    finished_shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an estimate computes nothing")
+
+    lakehouse = Lakehouse(finished_shop)
+    noted = {found.key for found in lakehouse.stores.reads.list()}
+    monkeypatch.setattr("resources.engines.duckdb.DuckDBEngine.__init__", refuse)
+    costs = scan_costs(read_lineage(finished_shop), lakehouse, [SNAPSHOT], anew=True)
+    assert all(cost.bytes for cost in costs if not cost.unbuilt and cost.queries)
+    assert {found.key for found in lakehouse.stores.reads.list()} == noted
