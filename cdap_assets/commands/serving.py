@@ -17,7 +17,7 @@ from cdap_assets.commands.home import console
 from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from resources.stores.object_store import ObjectStore, read_bytes
-from resources.stores.stores import open_store
+from resources.stores.stores import Stores
 
 LOOPBACK = "127.0.0.1"
 PAGE = re.compile(r"/([A-Za-z0-9_][\w.-]*\.html)", re.ASCII)
@@ -51,7 +51,7 @@ class _Pages(http.server.BaseHTTPRequestHandler):
 
 def pages_server(settings: Settings) -> http.server.ThreadingHTTPServer:
     """The server of review pages on loopback, not yet serving."""
-    handler = type("Pages", (_Pages,), {"store": open_store(settings.root("pages"), settings)})
+    handler = type("Pages", (_Pages,), {"store": Stores(settings).pages})
     return http.server.ThreadingHTTPServer((LOOPBACK, settings.pages_port), handler)
 
 
@@ -100,7 +100,7 @@ def serve(settings: Settings) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         console.print(f"Dagster  http://{LOOPBACK}:{settings.dagster_port}")
         console.print(f"MLflow   {settings.mlflow_uri or f'http://{LOOPBACK}:{settings.mlflow_port}'}")
-        for page in open_store(settings.root("pages"), settings).list():
+        for page in Stores(settings).pages.list():
             if PAGE.fullmatch(f"/{page.key}"):
                 console.print(f"page     {settings.page_url(page.key)}")
         console.print(f"[dim]what they say is in {quiet}; Ctrl-C stops them[/]")

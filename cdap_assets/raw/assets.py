@@ -1,11 +1,12 @@
 """One raw asset per contract: it takes what has landed, and says what it took, held back and refused."""
 
 import hashlib
+from collections.abc import Sequence
 
 import dagster as dg
 
 from cdap_assets.contracts.contract import Contract
-from cdap_assets.raw.deliveries import LedgerEntry, Taken, ledger, take
+from cdap_assets.raw.deliveries import LedgerEntry, Taken, take
 from cdap_assets.raw.tables import raw_table
 from cdap_assets.table_assets.table_metadata import column_schema
 from resources.clock import Clock
@@ -41,24 +42,22 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with lakehouse.in_process(context.run.run_id) as session:
             taken = take(session, lakehouse.settings, contract, clock())
-        with lakehouse.in_process() as session:
-            entries = [entry for entry in ledger(session).values() if entry.delivery.source == contract.name]
         for path, message in taken.refused.items():
             context.log.error("refused %s: %s", path, message)
         state = lakehouse.state(spec.name)
         return dg.MaterializeResult(
-            data_version=data_version(entries),
+            data_version=data_version(taken.entries),
             metadata={
                 "dagster/row_count": state.rows,
                 "dagster/size_bytes": state.size_bytes,
                 "dagster/table_name": f"cdap.{spec.name}",
                 "dagster/column_schema": column_schema(spec),
                 "snapshot_id": str(state.snapshot_id),
-                "deliveries": dg.MetadataValue.md(ledger_table(entries)),
+                "deliveries": dg.MetadataValue.md(ledger_table(taken.entries)),
                 "newly_accepted": sum(result.accepted for result in taken.ingested.values()),
                 "newly_quarantined": sum(result.quarantined for result in taken.ingested.values()),
             },
-            check_results=checks(spec.name, entries, taken),
+            check_results=checks(spec.name, taken),
         )
 
     return raw
@@ -74,16 +73,16 @@ def broken_asset(name: str, message: str) -> dg.AssetsDefinition:
     return raw
 
 
-def data_version(entries: list[LedgerEntry]) -> dg.DataVersion:
+def data_version(entries: Sequence[LedgerEntry]) -> dg.DataVersion:
     """The accepted content of a source: the same deliveries read by the same contracts are the same data."""
     told = sorted(f"{e.delivery.id} {e.event} {e.contract_version} {e.accepted}" for e in entries)
     return dg.DataVersion(hashlib.sha256("\n".join(told).encode()).hexdigest()[:16])
 
 
-def checks(asset: str, entries: list[LedgerEntry], taken: Taken) -> list[dg.AssetCheckResult]:
+def checks(asset: str, taken: Taken) -> list[dg.AssetCheckResult]:
     """Whether files are refused or rows held back, over everything that the ledger knows of the source."""
-    refused = [entry for entry in entries if entry.event == "refused"]
-    counted = [entry for entry in entries if entry.event in ("accepted", "replayed")]
+    refused = [entry for entry in taken.entries if entry.event == "refused"]
+    counted = [entry for entry in taken.entries if entry.event in ("accepted", "replayed")]
     held, rows = sum(e.quarantined for e in counted), sum(e.rows for e in counted)
     told = "\n\n".join(entry.note or "" for entry in refused)
     return [
@@ -105,7 +104,7 @@ def checks(asset: str, entries: list[LedgerEntry], taken: Taken) -> list[dg.Asse
     ]
 
 
-def ledger_table(entries: list[LedgerEntry]) -> str:
+def ledger_table(entries: Sequence[LedgerEntry]) -> str:
     """The newest deliveries as a markdown table."""
     if not entries:
         return "*nothing was delivered yet*"

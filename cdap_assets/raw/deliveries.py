@@ -40,10 +40,11 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one pass over a landing folder did."""
+    """What one pass over a landing folder did, and all that the ledger then knew of the source."""
 
     ingested: dict[str, Ingested]
     refused: dict[str, str]
+    entries: tuple[LedgerEntry, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def take(session: InProcess, settings: Settings, contract: Contract, now: dateti
     A file whose content was delivered before is noted as seen. One process at a time takes a source. Raises
     :class:`~resources.stores.busy.Busy` when another does not finish.
     """
-    taken = Taken({}, {})
+    ingested: dict[str, Ingested] = {}
+    refused: dict[str, str] = {}
     seen: list[Delivery] = []
     with _alone(settings, contract), session.as_of_now() as latest:
         known = _known(latest)
@@ -120,14 +122,19 @@ def take(session: InProcess, settings: Settings, contract: Contract, now: dateti
                 confirm()
                 done.add(delivery.id)
                 try:
-                    taken.ingested[delivery.path] = ingest(session, contract, delivery, file, at=at, history=history)
+                    ingested[delivery.path] = ingest(session, contract, delivery, file, at=at, history=history)
                 except DeliveryRefused as error:
-                    taken.refused[delivery.path] = str(error)
+                    refused[delivery.path] = str(error)
                     nothing = Ingested(0, 0, 0)
                     record(session, contract, [delivery], "refused", nothing, at=at, history=history, note=str(error))
         if seen:
             record(session, contract, seen, SEEN, Ingested(0, 0, 0), at=now, history=False)
-    return taken
+        entries = known.entries
+        if ingested or refused:
+            with session.as_of_now() as after:
+                entries = ledger(after)
+    mine = tuple(entry for entry in entries.values() if entry.delivery.source == contract.name)
+    return Taken(ingested, refused, mine)
 
 
 def _alone(settings: Settings, contract: Contract) -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from cdap_assets.raw.ingestion import Delivery
 from resources.settings import Settings
 from resources.stores.folder_store import FolderStore
 from resources.stores.object_store import ObjectStore, StoredObject
-from resources.stores.stores import open_store
+from resources.stores.stores import Stores
 
 HISTORY = "history"
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload")
@@ -22,7 +22,7 @@ PIECE = 1 << 20  # bytes
 
 def landing(settings: Settings) -> ObjectStore:
     """The store of delivered files; the first part of a key is the source."""
-    return open_store(settings.root("landing"), settings)
+    return Stores(settings).landing
 
 
 def landed(settings: Settings, source: str) -> Iterator[tuple[StoredObject, bool]]:

@@ -124,15 +124,13 @@ def event_columns(
     Rows loaded as history were not known today for the first time: the contract says since when, and never
     later than the delivery itself.
     """
-    from resources.engines.builtins import utc_time as to_utc
-
     now = ibis.literal(delivered_at).cast("timestamp(6)")
     if contract.event_time is None:
         occurred = ibis.null("timestamp(6)")
     else:
         event = values[contract.event_time]
         is_date = event.type().is_date()
-        occurred = to_utc(event.cast("timestamp(6)"), ibis.literal(contract.event_time_zone)) if is_date else event
+        occurred = utc_time(event.cast("timestamp(6)"), ibis.literal(contract.event_time_zone)) if is_date else event
     if not history or contract.history is None:
         return occurred, now
     if contract.history.lag is not None:
@@ -140,5 +138,5 @@ def event_columns(
         known = occurred + ibis.interval(seconds=seconds)
     else:
         since = contract.history.valid_from
-        known = to_utc(ibis.literal(since).cast("timestamp(6)"), ibis.literal(contract.timezone))
+        known = utc_time(ibis.literal(since).cast("timestamp(6)"), ibis.literal(contract.timezone))
     return occurred, ibis.least(known.coalesce(now), now)

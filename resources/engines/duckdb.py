@@ -15,7 +15,7 @@ from resources.engines.engine import IN_PROCESS, Query, QueryFailed, Source, Sta
 from resources.engines.file_format import FileFormat, UnreadableFile
 from resources.iceberg.table import Column, TableSpec
 from resources.stores.object_store import ObjectStore
-from resources.stores.stores import open_store
+from resources.stores.stores import Stores, open_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,7 +60,7 @@ class DuckDBEngine:
 
         self.failures: tuple[type[Exception], ...] = (duckdb.Error,)
         self.settings = settings
-        self.store: ObjectStore = open_store(settings.root("lake"), settings)
+        self.store: ObjectStore = Stores(settings).lake
         self.backend = ibis.duckdb.connect(
             ":memory:",
             threads=settings.threads,

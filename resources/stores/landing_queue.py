@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from resources.settings import SettingsError
 from resources.stores.aws import client
-from resources.stores.stores import open_store
+from resources.stores.stores import Stores
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -51,7 +51,7 @@ class LandingQueue:
     def __init__(self, settings: Settings) -> None:
         self.url = settings.landing_queue
         self.settings = settings
-        self._landing = open_store(settings.root("landing"), settings)
+        self._landing = Stores(settings).landing
 
     @cached_property
     def client(self) -> SQSClient:
