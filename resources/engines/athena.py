@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from resources.engines.engine import Query, QueryFailed
+from resources.engines.engine import Query, QueryFailed, shortened
 from resources.engines.scan_estimate import cost_of
 from resources.settings import SettingsError
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 GB = 10**9
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two questions after a query
 PAGE = 1000  # rows, Athena's limit
-LONGEST_TOLD = 2000  # characters of a failing statement in a message
-TOO_LONG_TOLD = " ..."
 
 
 class Athena:
@@ -73,14 +70,17 @@ class Athena:
         return self._rows(query_id, schema) if schema is not None else [], query
 
     def _waited(self, query_id: str) -> QueryExecutionTypeDef:
-        wait = FIRST_WAIT
+        from tenacity import retry, retry_if_result, wait_exponential
+
+        @retry(
+            retry=retry_if_result(lambda found: found["Status"]["State"] in ("QUEUED", "RUNNING")),
+            wait=wait_exponential(multiplier=FIRST_WAIT, exp_base=1.5, max=LONGEST_WAIT),
+        )
+        def asked() -> QueryExecutionTypeDef:
+            return self._client.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]
+
         try:
-            while True:
-                found = self._client.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]
-                if found["Status"]["State"] not in ("QUEUED", "RUNNING"):
-                    return found
-                time.sleep(wait)
-                wait = min(wait * 1.5, LONGEST_WAIT)
+            return asked()
         except BaseException:
             # a run that was terminated leaves no query behind that scans on
             self._client.stop_query_execution(QueryExecutionId=query_id)
@@ -103,9 +103,9 @@ def _refuse_failed(ended: QueryExecutionTypeDef, sql: str, query: Query) -> None
         return
     error = status.get("AthenaError", {})
     reason = status.get("StateChangeReason") or error.get("ErrorMessage") or "no reason was given"
-    told = sql if len(sql) <= LONGEST_TOLD else sql[:LONGEST_TOLD] + TOO_LONG_TOLD
     raise QueryFailed(
-        f"Athena query {ended['QueryExecutionId']} {status['State'].lower()}: {reason}\nThe statement was: {told}",
+        f"Athena query {ended['QueryExecutionId']} {status['State'].lower()}: {reason}\n"
+        f"The statement was: {shortened(sql)}",
         retryable=bool(error.get("Retryable")),
         query=query,
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
+LONGEST_TOLD = 2000  # characters of a failing statement in a message
 IN_PROCESS = "duckdb"  # the engine of this process, and the dialect of SQL that it takes
 
 
@@ -101,6 +102,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds."""
+
+
+def shortened(sql: str) -> str:
+    """A statement as a message tells it."""
+    return sql if len(sql) <= LONGEST_TOLD else f"{sql[:LONGEST_TOLD]} ..."
 
 
 def check_columns(spec: TableSpec, expression: ibis.Table) -> None:

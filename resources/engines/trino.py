@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from resources.engines.athena import LONGEST_TOLD, TOO_LONG_TOLD
-from resources.engines.engine import Query, QueryFailed
+from resources.engines.engine import Query, QueryFailed, shortened
 from resources.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -53,9 +52,9 @@ class Trino:
             cursor.execute(sql)
             rows = [tuple(row) for row in cursor.fetchall()]
         except trino.exceptions.TrinoQueryError as error:
-            told = sql if len(sql) <= LONGEST_TOLD else sql[:LONGEST_TOLD] + TOO_LONG_TOLD
             raise QueryFailed(
-                f"Trino query {error.query_id} failed: {error.error_name}: {error.message}\nThe statement was: {told}",
+                f"Trino query {error.query_id} failed: {error.error_name}: {error.message}\n"
+                f"The statement was: {shortened(sql)}",
                 retryable=error.error_type in PASSING,
             ) from error
         except BaseException:

@@ -265,7 +265,7 @@ def test_a_run_that_is_ended_leaves_no_query_running(
         query_ids.clear()
         table = endless.aggregate(n=(endless.a + endless.b + endless.c).max())
         query = session.engine.query(table)
-        monkeypatch.setattr(athena.time, "sleep", ended)
+        monkeypatch.setattr(time, "sleep", ended)
         with pytest.raises(interruption):
             session.engine.run(query.select, 0, spec.schema())
     assert len(query_ids) == 1
