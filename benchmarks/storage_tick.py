@@ -14,7 +14,8 @@ from pathlib import Path
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
-from benchmarks.process import in_own_process
+from benchmarks.process import Failed, attempt, in_own_process
+from benchmarks.results import Results, one_line, table
 from cdap_assets.commands.new_home import make_home
 from cdap_assets.lineage import read_lineage
 from cdap_assets.storage.tables import STORAGE_TIERS
@@ -51,8 +52,8 @@ def _file(path: str, month: date) -> DataFile:
     return file
 
 
-def look(home: Path) -> tuple[int, float]:
-    """Partitions, and seconds of a look at storage; what it decided is left for the tick."""
+def look(home: Path) -> float:
+    """Seconds of a look at storage; what it decided is left for the tick."""
     settings = Settings.load(home)
     lakehouse = Lakehouse(settings, lambda: AT)
     started = time.perf_counter()
@@ -60,7 +61,7 @@ def look(home: Path) -> tuple[int, float]:
     seconds = time.perf_counter() - started
     with lakehouse.in_process() as session:
         published(session, STORAGE_TIERS, tier_rows(states, currency, AT))
-    return len(states), seconds
+    return seconds
 
 
 def ticked(home: Path) -> float:
@@ -72,14 +73,19 @@ def ticked(home: Path) -> float:
 
 
 def main(objects: int = OBJECTS) -> None:
-    """Print seconds and peak memory of a look and of a tick, each in a process of its own."""
+    """Keep a row of a look and of a tick, each in a process of its own, in benchmarks/results, and print them."""
+    results = Results("storage_tick")
+    size = f"{objects:,} objects in {-(-objects // PER_PARTITION):,} partitions"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         in_own_process(make_lake, home, objects)
-        looked, tick_of = in_own_process(look, home), in_own_process(ticked, home)
-    partitions, seconds = looked.result
-    print(f"{objects:,} objects in {partitions:,} partitions, imports included in memory:")
-    print(f"  a look {seconds:.1f} s, {looked.peak_mb} MB; a tick {tick_of.result:.2f} s, {tick_of.peak_mb} MB")
+        for way, work in {"a look": look, "a tick": ticked}.items():
+            found = attempt(work, home)
+            if isinstance(found, Failed):
+                results.add(way, size, error=one_line(found.error), peak_mb=found.peak_mb)
+            else:
+                results.add(way, size, seconds=found.result, peak_mb=found.peak_mb)
+    print(table(results.rows))
 
 
 if __name__ == "__main__":
