@@ -84,7 +84,8 @@ def main() -> None:
         if isinstance(calls, Failed):
             commits.add("one publish", size, error=one_line(calls.error))
         else:
-            commits.add("one publish", size, figures=calls.result)
+            for call, count in calls.result.items():
+                commits.add(call, size, figures={"in one publish": count})
     for results in (seconds, asked, commits):
         print(f"{table(results.rows)}\n")
     print(LEAST)
