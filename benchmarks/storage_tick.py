@@ -52,8 +52,8 @@ def _file(path: str, month: date) -> DataFile:
     return file
 
 
-def look(home: Path) -> float:
-    """Seconds of a look at storage; what it decided is left for the tick."""
+def look(home: Path) -> tuple[int, float]:
+    """Partitions, and seconds of a look at storage; what it decided is left for the tick."""
     settings = Settings.load(home)
     lakehouse = Lakehouse(settings, lambda: AT)
     started = time.perf_counter()
@@ -61,7 +61,7 @@ def look(home: Path) -> float:
     seconds = time.perf_counter() - started
     with lakehouse.in_process() as session:
         published(session, STORAGE_TIERS, tier_rows(states, currency, AT))
-    return seconds
+    return len(states), seconds
 
 
 def ticked(home: Path) -> float:
@@ -74,17 +74,22 @@ def ticked(home: Path) -> float:
 
 def main(objects: int = OBJECTS) -> None:
     """Keep a row of a look and of a tick, each in a process of its own, in benchmarks/results, and print them."""
-    results = Results("storage_tick")
-    size = f"{objects:,} objects in {-(-objects // PER_PARTITION):,} partitions"
+    results, size = Results("storage_tick"), f"{objects:,} objects"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         in_own_process(make_lake, home, objects)
-        for way, work in {"a look": look, "a tick": ticked}.items():
-            found = attempt(work, home)
-            if isinstance(found, Failed):
-                results.add(way, size, error=one_line(found.error), peak_mb=found.peak_mb)
-            else:
-                results.add(way, size, seconds=found.result, peak_mb=found.peak_mb)
+        looked = attempt(look, home)
+        if isinstance(looked, Failed):
+            results.add("a look", size, error=one_line(looked.error), peak_mb=looked.peak_mb)
+        else:
+            partitions, seconds = looked.result
+            size = f"{size} in {partitions:,} partitions"
+            results.add("a look", size, seconds=seconds, peak_mb=looked.peak_mb)
+        found = attempt(ticked, home)
+        if isinstance(found, Failed):
+            results.add("a tick", size, error=one_line(found.error), peak_mb=found.peak_mb)
+        else:
+            results.add("a tick", size, seconds=found.result, peak_mb=found.peak_mb)
     print(table(results.rows))
 
 

@@ -1,7 +1,4 @@
-"""How money, shares, counts, dates and measured figures are written on a page.
-
-Only how: which figures a page has is the page's, and they come here unrounded from where they are computed.
-"""
+"""How money, shares, counts, dates and measured figures are written on a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
