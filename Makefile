@@ -56,7 +56,7 @@ format: setup ## rewrite the code in the house format
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	@$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --extra aws --extra trino --group example --group dev pyproject.toml -o requirements.lock
 
-bench: setup ## the benchmarks; prints ratios against named alternatives
+bench: setup ## the benchmarks beside named alternatives; each figure is kept in benchmarks/results
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.btyd
 

@@ -19,8 +19,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from benchmarks.process import Failed, attempt
+from benchmarks.results import Figure, Results, Spread, one_line, table
 from ml.churn import ChurnClassifier
-from ml.evaluation import Metric, auc, bootstrap, expected_calibration_error, log_loss, paired_auc_lift
+from ml.evaluation import Interval, Metric, auc, bootstrap, expected_calibration_error, log_loss, paired_auc_lift
 from ml.linear import SplineLogistic
 
 TELCO = Path(__file__).parents[1] / "tests" / "data" / "telco_churn.csv.gz"
@@ -93,26 +95,44 @@ def mean_over_repeats(figure: Metric) -> Metric:
     return lambda truth, p, w: float(np.mean([figure(truth, column, w) for column in p.T]))
 
 
-def report(X: pd.DataFrame, y: npt.NDArray[np.int_], repeats: int = REPEATS) -> str:
-    """Markdown: a row per model, then the paired gain over logistic regression."""
+def scored(name: str, X: pd.DataFrame, y: npt.NDArray[np.int_], repeats: int) -> npt.NDArray[np.float64]:
+    """:func:`held_out` of one of :data:`MODELS`."""
+    return held_out(MODELS[name], X, y, repeats)
+
+
+def compare(results: Results, X: pd.DataFrame, y: npt.NDArray[np.int_], repeats: int = REPEATS) -> None:
+    """A row for each model, then one of the paired gain over logistic regression."""
+    size = f"{len(y):,} customers, {FOLDS}-fold x {repeats}"
     one_each = np.arange(len(y))
-    scores = {name: held_out(make, X, y, repeats) for name, make in MODELS.items()}
-    lines = [f"| {len(y):,} customers, {FOLDS}-fold x {repeats} | {' | '.join(FIGURES)} | ECE |", "|---|---|---|---|"]
-    for name, p in scores.items():
-        found = [bootstrap(mean_over_repeats(figure), y, p, one_each, seed=0) for figure in FIGURES.values()]
-        ece = np.mean([expected_calibration_error(y, column) for column in p.T])
-        cells = [f"{i.value:.4f} ({i.low:.4f} to {i.high:.4f})" for i in found]
-        lines.append(f"| {name} | {' | '.join(cells)} | {ece:.4f} |")
-    gain = paired_auc_lift(y, scores[OURS].mean(axis=1), scores[PLAIN].mean(axis=1), one_each, seed=0)
-    lines.append(f"\n{OURS} over {PLAIN}, paired: AUC {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}).\n")
-    return "\n".join([*lines, NOTE])
+    scores: dict[str, npt.NDArray[np.float64]] = {}
+    for name in MODELS:
+        found = attempt(scored, name, X, y, repeats)
+        if isinstance(found, Failed):
+            results.add(name, size, error=one_line(found.error), peak_mb=found.peak_mb)
+            continue
+        p = scores[name] = found.result
+        figures: dict[str, Figure] = {
+            figure: _spread(bootstrap(mean_over_repeats(metric), y, p, one_each, seed=0))
+            for figure, metric in FIGURES.items()
+        }
+        ece = float(np.mean([expected_calibration_error(y, column) for column in p.T]))
+        results.add(name, size, peak_mb=found.peak_mb, figures={**figures, "ECE": ece})
+    if {OURS, PLAIN} <= scores.keys():
+        gain = paired_auc_lift(y, scores[OURS].mean(axis=1), scores[PLAIN].mean(axis=1), one_each, seed=0)
+        results.add(f"{OURS} over {PLAIN}, paired", size, figures={"AUC gain": _spread(gain)})
+
+
+def _spread(found: Interval) -> Spread:
+    return Spread(found.value, found.low, found.high)
 
 
 def main() -> None:
-    """Print markdown."""
+    """Keep each row in benchmarks/results, and print markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.churn", description=__doc__)
     parser.add_argument("--data", type=Path, default=TELCO, help="the Telco sample as CSV (default: the tests' copy)")
-    print(report(*customers(parser.parse_args().data)))
+    results = Results("churn")
+    compare(results, *customers(parser.parse_args().data))
+    print(f"{table(results.rows)}\n\n{NOTE}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""`python -m benchmarks.engines`: the feature build on DuckDB and on a Trino behind Athena's API, and what both read.
+"""`python -m benchmarks.engines`: the feature build on DuckDB and on Athena over the same lake, and what both read.
 
-Needs what the tests of AWS need: Java 24 or newer and Maven. One machine plays everything, S3 included, so the
-seconds compare shapes and not clouds; bytes and commits are what an account would see.
+It asks the account that ``AWS_ENDPOINT_URL`` and the other ``AWS_`` variables lead to, and plays none itself:
+`python -m tests.cloud python -m benchmarks.engines` runs it in the account of the tests, with a Trino as its Athena
+(Java 24 or newer and Maven). Then one machine plays everything, S3 included, so the seconds compare shapes and not
+clouds; bytes and commits are what an account would see.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import boto3
 import ibis
+import requests
 
+from benchmarks.process import Failed, attempt, in_own_process
+from benchmarks.results import Results, one_line, table
 from benchmarks.shop import build, open_shop, snapshots
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES, customer_features
 from cdap_assets.lineage import read_lineage
@@ -29,13 +35,12 @@ from resources.lake.lakehouse import Lakehouse
 from resources.lake.migration import migrate
 from resources.lake.session import Session
 from resources.settings import Settings
-from tests.cloud.account import Aws, aws_account
-from tests.cloud.processes import free_port
-from tests.cloud.trino import ATHENA_CATALOG, Trino, glue_catalog
 
 RUNS = 3
 SNAPSHOTS = (1, 8)
-BUCKET = "cdap-benchmark"
+NAME = "cdap-benchmark"  # of the bucket and of the workgroup that are made
+CUTOFF = 10**9  # bytes that a query of the workgroup may scan
+LEAST = "scanned / least: the least is the compressed column chunks that the question needs, read once."
 
 
 @dataclass(frozen=True)
@@ -49,66 +54,101 @@ class Question:
 
 
 def main() -> None:
-    """Build a shop here, move it to an account on loopback, ask both, and print markdown."""
+    """Build a shop here, move it to the account, ask both, keep each row in benchmarks/results, and print markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=main.__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1 is about 0.6 M order lines and 3.1 M events")
     scale = parser.parse_args().scale
+    if "AWS_ENDPOINT_URL" not in os.environ:
+        sys.exit("AWS_ENDPOINT_URL is not set. In the account of the tests: python -m tests.cloud " + parser.prog)
     warnings.simplefilter("ignore")
-    with TemporaryDirectory(prefix="cdap-benchmark-") as folder, _account(Path(folder)) as account:
+    make_account()
+    size = f"{scale:g}x"
+    seconds, asked, commits = Results("engines"), Results("engines, scanned"), Results("engines, commit")
+    with TemporaryDirectory(prefix="cdap-benchmark-") as folder:
         home = Path(folder) / "home"
-        delivered = open_shop(home, scale=scale)
-        build(home, dates=snapshots(max(SNAPSHOTS)))
-        local = Lakehouse(Settings.load(home))
-        started = time.perf_counter()
-        cloud = _on_aws(home, account)
-        moved = sum(table.bytes for table in migrate(local, cloud))
-        print(f"{os.cpu_count()} cores; {delivered.order_lines:,} order lines, {delivered.events:,} events\n")
-        print(f"moved {moved / 10**6:,.0f} MB with history in {time.perf_counter() - started:.1f} s\n")
-        print(f"## Features, seconds (medians of {RUNS})\n\n{_features(local, cloud)}\n")
-        print(f"## Bytes that Athena scanned\n\n{_questions(cloud)}\n")
-        print(f"## Commits of one publish\n\n{_commits(cloud, account)}")
+        in_own_process(open_shop, home, scale=scale)
+        in_own_process(build, home, dates=snapshots(max(SNAPSHOTS)))
+        moved = in_own_process(move, home)
+        figures = {"MB": moved.result[1]}
+        seconds.add("moved with history", size, seconds=moved.result[0], peak_mb=moved.peak_mb, figures=figures)
+        compare(seconds, home, size)
+        found = attempt(questions, home)
+        if isinstance(found, Failed):
+            asked.add("questions", size, error=one_line(found.error))
+        else:
+            for q in found.result:
+                mb, expected, least = q.scanned / 10**6, q.expected / q.scanned, q.scanned / q.least
+                told = {"scanned MB": mb, "expected / scanned": expected, "scanned / least": least}
+                asked.add(q.name, size, figures=told)
+        calls = attempt(commit_calls, home)
+        if isinstance(calls, Failed):
+            commits.add("one publish", size, error=one_line(calls.error))
+        else:
+            for call, count in calls.result.items():
+                commits.add(call, size, figures={"in one publish": count})
+    for results in (seconds, asked, commits):
+        print(f"{table(results.rows)}\n")
+    print(LEAST)
 
 
-@contextmanager
-def _account(folder: Path) -> Iterator[Aws]:
-    port = free_port()
-    with (
-        Trino({ATHENA_CATALOG: glue_catalog(f"http://127.0.0.1:{port}", Aws.region)}) as trino,
-        aws_account(port, trino.uri, folder) as account,
-    ):
-        os.environ.update(account.environment)
-        account.make_bucket(BUCKET)
-        trino.await_ready()
-        yield account
+def make_account() -> None:
+    """Make the bucket and the workgroup."""
+    place = {"LocationConstraint": os.environ["AWS_REGION"]}
+    boto3.client("s3").create_bucket(Bucket=NAME, CreateBucketConfiguration=place)
+    configuration = {
+        "ResultConfiguration": {"OutputLocation": f"s3://{NAME}/athena/"},
+        "BytesScannedCutoffPerQuery": CUTOFF,
+    }
+    boto3.client("athena").create_work_group(Name=NAME, Configuration=configuration)
 
 
-def _on_aws(home: Path, account: Aws) -> Lakehouse:
+def move(home: Path) -> tuple[float, float]:
+    """Copy the lake of ``home`` to the account: seconds, and MB."""
+    started = time.perf_counter()
+    moved = sum(table.bytes for table in migrate(Lakehouse(Settings.load(home)), _on_aws(home)))
+    return time.perf_counter() - started, moved / 10**6
+
+
+def _on_aws(home: Path) -> Lakehouse:
     changes = {
         "target": "aws",
         "catalog": "glue",
         "engine": "athena",
-        "warehouse": f"s3://{BUCKET}/lake",
-        "region": account.region,
-        "s3_endpoint": account.endpoint,
-        "athena_workgroup": account.workgroup,
+        "warehouse": f"s3://{NAME}/lake",
+        "region": os.environ["AWS_REGION"],
+        "s3_endpoint": os.environ["AWS_ENDPOINT_URL"],
+        "athena_workgroup": NAME,
     }
     return Lakehouse(Settings.load(home).model_copy(update=changes))
 
 
-def _features(local: Lakehouse, cloud: Lakehouse) -> str:
-    ways: dict[str, Callable[[], Session]] = {
-        "DuckDB, files of this machine": local.in_process,
-        "DuckDB, files on S3": cloud.in_process,
-        "Athena (Trino), files on S3": cloud.session,
-    }
-    lines = ["| way | snapshots | s | ratio |", "| --- | --- | --- | --- |"]
+HERE = "DuckDB, files of this machine"
+WAYS: dict[str, Callable[[Path], Session]] = {
+    HERE: lambda home: Lakehouse(Settings.load(home)).in_process(),
+    "DuckDB, files on S3": lambda home: _on_aws(home).in_process(),
+    "Athena, files on S3": lambda home: _on_aws(home).session(),
+}
+
+
+def compare(results: Results, home: Path, size: str) -> None:
+    """A row for each way and number of snapshots, with its ratio to the first way."""
     for count in SNAPSHOTS:
         first = 0.0
-        for name, session in ways.items():
-            seconds = statistics.median(_build(session, count) for _ in range(RUNS))
-            first = first or seconds
-            lines.append(f"| {name} | {count} | {seconds:.2f} | {seconds / first:.2f} |")
-    return "\n".join(lines)
+        for way in WAYS:
+            found = attempt(built, way, home, count)
+            told = f"{size}, {count} snapshot{'s' * (count > 1)}"
+            if isinstance(found, Failed):
+                results.add(way, told, error=one_line(found.error), peak_mb=found.peak_mb)
+                continue
+            if way == HERE:
+                first = found.result
+            ratio = {"ratio": found.result / first, "against": HERE} if first else {}
+            results.add(way, told, seconds=found.result, peak_mb=found.peak_mb, **ratio)
+
+
+def built(way: str, home: Path, count: int) -> float:
+    """Seconds of the features of the latest ``count`` snapshots, the median."""
+    return statistics.median(_build(lambda: WAYS[way](home), count) for _ in range(RUNS))
 
 
 def _build(open_session: Callable[[], Session], count: int) -> float:
@@ -125,7 +165,9 @@ def _expression(session: Session, count: int) -> ibis.Table:
     return customer_features(snapshot_rows(snapshots(count), session.tables.settings.zone), **tables)
 
 
-def _questions(cloud: Lakehouse) -> str:
+def questions(home: Path) -> list[Question]:
+    """What Athena scans for four questions and for the features of one snapshot."""
+    cloud = _on_aws(home)
     specs = read_lineage(cloud.settings).specs
     with cloud.session() as session:
         months = sorted(month for (month,) in session.partitions("order_lines"))
@@ -147,12 +189,7 @@ def _questions(cloud: Lakehouse) -> str:
             for name in {name for name, _columns in read if name in sizes}
         )
         asked.append(Question("features of one snapshot", insert.scanned_bytes, insert.expected_bytes, least))
-    lines = ["| question | scanned MB | expected / scanned | scanned / least |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {q.name} | {q.scanned / 10**6:,.3f} | {q.expected / q.scanned:.2f} | {q.scanned / q.least:.2f} |"
-        for q in asked
-    ]
-    return "\n".join([*lines, "", "The least: the compressed column chunks that the question needs, read once."])
+    return asked
 
 
 def _asked(session: Session, name: str, spec: TableSpec, only: dict[str, list[object]], columns: list[str]) -> Question:
@@ -164,17 +201,19 @@ def _asked(session: Session, name: str, spec: TableSpec, only: dict[str, list[ob
     return Question(name, query.scanned_bytes, query.expected_bytes, sum(sizes.columns[c] for c in columns))
 
 
-def _commits(cloud: Lakehouse, account: Aws) -> str:
+def commit_calls(home: Path) -> dict[str, float]:
+    """Iceberg snapshots of one publish, and calls of AWS by us where the account tells them."""
+    cloud, log = _on_aws(home), f"{os.environ['AWS_ENDPOINT_URL']}/_requests"
     before = cloud.load(CUSTOMER_FEATURES.name)
-    account.forget_requests()
+    requests.delete(log, timeout=10)
     _build(cloud.session, 1)
-    calls = {(call["service"], call["action"]): call["count"] for call in account.requests()}
+    told = requests.get(log, timeout=10)
     after = cloud.load(CUSTOMER_FEATURES.name)
     assert before is not None
     assert after is not None
-    lines = [f"{len(after.snapshots()) - len(before.snapshots())} Iceberg snapshot; calls of AWS by us:", ""]
-    lines += [f"- {service} {action}: {count}" for (service, action), count in sorted(calls.items())]
-    return "\n".join(lines)
+    ours = [call for call in told.json() if call["caller"] == "product"] if told.ok else []
+    calls = {f"{call['service']} {call['action']}": call["count"] for call in ours}
+    return {"Iceberg snapshots": len(after.snapshots()) - len(before.snapshots()), **dict(sorted(calls.items()))}
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import hand_pandas, hand_sql, ours
-from benchmarks.process import Cost, in_own_process, timed
+from benchmarks.process import Cost, Failed, attempt, in_own_process, timed
+from benchmarks.results import Results, one_line
 from benchmarks.sameness import assert_same
 from benchmarks.shop import snapshots
 from benchmarks.task import Task
@@ -19,59 +20,61 @@ NOTE = (
     f"Medians of {RUNS} runs; ratios to SQL by hand on the same tables; peak memory includes imports."
 )
 
-
-@dataclass(frozen=True)
-class Timing:
-    """One way to the features: median costs, their ratios to hand-written SQL, peak memory of its process."""
-
-    way: str
-    snapshots: int
-    cost: Cost
-    ratio: Cost
-    peak_mb: int
+Ways = Mapping[str, Callable[[Task, Path], None]]
 
 
-def compare(home: Path, work: Path) -> list[Timing]:
-    """Time every way on a built ``home``, each in a process of its own, with results below ``work``.
+def compare(results: Results, home: Path, work: Path, size: str) -> bool:
+    """Time every way on a built ``home`` of a ``size``, each in a process of its own, with results below ``work``.
 
-    Raises :class:`~benchmarks.sameness.DifferentResults` unless all ways to the same snapshots agree.
+    A row for each way, also for one that fails. Whether all that finished agree on what they made; if not, a row
+    says where they differ.
     """
     one, eight = (in_own_process(ours.task, home, snapshots(count)).result for count in (1, 8))
-    by_hand: dict[str, Callable[[Task, Path], None]] = {
+    by_hand: Ways = {
         "SQL by hand": hand_sql.from_customer_days,
         "pandas by hand": hand_pandas.from_customer_days,
         "ours, files written": ours.written,
         "ours, checked and published": ours.published,
     }
-    timings = _compare(one, work / "one", {**by_hand, "SQL by hand from order lines": hand_sql.from_order_lines})
-    timings += _compare(eight, work / "eight", by_hand)
-    low = {
+    low: Ways = {
         f"SQL by hand, {LOW_MEMORY}": hand_sql.from_customer_days,
         f"ours, files written, {LOW_MEMORY}": ours.written,
     }
-    return timings + _compare(replace(eight, memory_limit=LOW_MEMORY), work / "low", low)
-
-
-def _compare(task: Task, work: Path, ways: Mapping[str, Callable[[Task, Path], None]]) -> list[Timing]:
-    """The first of ``ways`` is what the others are held against."""
-    timings: list[Timing] = []
-    folders = {way: work / way.replace(" ", "-").replace(",", "") for way in ways}
-    for way, run in ways.items():
-        measured = in_own_process(timed, run, RUNS, folders[way], task=task)
-        cost, first = measured.result, timings[0].cost if timings else measured.result
-        ratio = Cost(cost.wall / first.wall, cost.processor / first.processor)
-        timings.append(Timing(way, len(task.cutoffs), cost, ratio, measured.peak_mb))
-    expected, *others = (folders[way] / "0" for way in ways if ways[way] is not ours.published)
-    in_own_process(assert_same, expected, others)
-    return timings
-
-
-def report(timings: Sequence[Timing]) -> str:
-    """A markdown table, a row for each way, and what it does not show."""
-    lines = ["| features | snapshots | s | ratio | processor s | ratio | peak MB |", f"|{' --- |' * 7}"]
-    lines += [
-        f"| {t.way} | {t.snapshots} | {t.cost.wall:.2f} | {t.ratio.wall:.2f} "
-        f"| {t.cost.processor:.2f} | {t.ratio.processor:.2f} | {t.peak_mb:,} |"
-        for t in timings
+    from_lines: Ways = {"SQL by hand from order lines": hand_sql.from_order_lines}
+    agreed = [
+        beside(results, one, work / "one", {**by_hand, **from_lines}, f"{size}, 1 snapshot"),
+        beside(results, eight, work / "eight", by_hand, f"{size}, 8 snapshots"),
+        beside(results, replace(eight, memory_limit=LOW_MEMORY), work / "low", low, f"{size}, 8 snapshots"),
     ]
-    return "\n".join([*lines, "", NOTE])
+    return all(agreed)
+
+
+def beside(results: Results, task: Task, work: Path, ways: Ways, size: str) -> bool:
+    """A row for each of ``ways``, with its ratio to the first; whether the files of those that finished agree."""
+    first, against = None, next(iter(ways))
+    written: list[Path] = []
+    for way, run in ways.items():
+        folder = work / way.replace(" ", "-").replace(",", "")
+        measured = attempt(timed, run, RUNS, folder, task=task)
+        if isinstance(measured, Failed):
+            results.add(way, size, error=one_line(measured.error), peak_mb=measured.peak_mb)
+            continue
+        cost: Cost = measured.result
+        if way == against:
+            first = cost
+        results.add(
+            way,
+            size,
+            seconds=cost.wall,
+            processor_seconds=cost.processor,
+            peak_mb=measured.peak_mb,
+            **({"ratio": cost.wall / first.wall, "against": against} if first else {}),
+        )
+        if run is not ours.published:
+            written.append(folder / "0")
+    if len(written) < 2:
+        return True
+    same = attempt(assert_same, written[0], written[1:])
+    if isinstance(same, Failed):
+        results.add("results that are the same", size, error=one_line(same.error))
+    return not isinstance(same, Failed)

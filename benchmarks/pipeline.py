@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.process import in_own_process
-from benchmarks.shop import LAYERS, Built, build, open_shop, snapshots
+from benchmarks.process import Failed, attempt
+from benchmarks.results import Results, Row, one_line, table
+from benchmarks.shop import Built, Delivered, build, open_shop, snapshots
 
 SNAPSHOTS = 8
+WAY = "cdap"
 
 
-@dataclass(frozen=True)
-class Size:
-    """One size of the shop and what building it took."""
+def measure(results: Results, home: Path, scale: float) -> bool:
+    """Deliver everything at ``scale`` to a new ``home`` and build it, each in a process of its own; whether it stands.
 
-    scale: float
-    rows: int
-    built: Built
-    peak_mb: int
+    One row: of the build, or of what failed first.
+    """
+    size = f"{scale:g}x"
+    delivered = attempt(open_shop, home, scale=scale)
+    if isinstance(delivered, Failed):
+        results.add(WAY, size, error=f"no deliveries: {one_line(delivered.error)}", peak_mb=delivered.peak_mb)
+        return False
+    measured = attempt(build, home, dates=snapshots(SNAPSHOTS))
+    if isinstance(measured, Failed):
+        results.add(WAY, size, error=one_line(measured.error), peak_mb=measured.peak_mb)
+        return False
+    built = measured.result
+    figures = _figures(delivered.result, built)
+    results.add(WAY, size, seconds=built.total, peak_mb=measured.peak_mb, figures=figures)
+    return True
 
 
-def measure(home: Path, scale: float) -> Size:
-    """Deliver everything at ``scale`` to a new ``home``, then build it in a process of its own."""
-    delivered = in_own_process(open_shop, home, scale=scale).result
-    measured = in_own_process(build, home, dates=snapshots(SNAPSHOTS))
+def _figures(delivered: Delivered, built: Built) -> dict[str, float]:
     rows = delivered.customers + delivered.order_lines + delivered.events
-    return Size(scale, rows, measured.result, measured.peak_mb)
+    layers = {f"{layer} s": seconds for layer, seconds in built.layers.items()}
+    return {"rows": rows, "rows/s": round(rows / built.total), **layers}
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -37,24 +46,15 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def report(sizes: Sequence[Size]) -> str:
-    """A markdown table, a row for each size and the slopes last."""
-    head = ["size", "rows", *(f"{layer} s" for layer in LAYERS), "total s", "rows/s", "peak MB"]
-    lines = [_row(head), _row(["---"] * len(head))]
-    for size in sizes:
-        layers = [f"{size.built.layers[layer]:.1f}" for layer in LAYERS]
-        pace = f"{size.rows / size.built.total:,.0f}"
-        total, peak = f"{size.built.total:.1f}", f"{size.peak_mb:,}"
-        lines.append(_row([f"{size.scale:g}x", f"{size.rows:,}", *layers, total, pace, peak]))
-    if len(sizes) > 1:
-        rows = [size.rows for size in sizes]
-        columns = [[size.built.layers[layer] for size in sizes] for layer in LAYERS]
-        columns.append([size.built.total for size in sizes])
-        slopes = [f"{slope(rows, column):.2f}" for column in columns]
-        memory = f"{slope(rows, [size.peak_mb for size in sizes]):.2f}"
-        lines.append(_row(["slope", "", *slopes, "", memory]))
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def report(rows: Sequence[Row]) -> str:
+    """A markdown table of the rows of :func:`measure`, and how time and memory grow with the rows delivered."""
+    done = [row for row in rows if not row.error]
+    if len(done) < 2:
+        return table(rows)
+    count = [float(str(row.figures["rows"])) for row in done]
+    grown: dict[str, list[float]] = {
+        "seconds": [row.seconds or 0 for row in done],
+        "peak memory": [row.peak_mb or 0 for row in done],
+    }
+    slopes = ", ".join(f"{name} {slope(count, values):.2f}" for name, values in grown.items())
+    return f"{table(rows)}\n\nGrowth as a power of the rows (1 is linear): {slopes}."

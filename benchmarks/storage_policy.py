@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
+from benchmarks.results import Results, table
 from cdap_assets.storage.costs import Holding
 from cdap_assets.storage.decision import Rules, decide
 from cdap_assets.storage.prices import ClassPrices, Prices, read_prices
@@ -195,38 +196,43 @@ def simulate(prices: Prices, days: int = DAYS, sizes: Mapping[str, tuple[int, ..
             yield Outcome(pattern, name, cost, restores)
 
 
-def report(outcomes: list[Outcome]) -> str:
-    """A markdown table, with a line for each pattern over all sizes."""
-    lines = [
-        "| reads | objects per partition | ours | by age | never | ours / by age | ours / never "
-        "| restores of ours, by age |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+def add_outcomes(results: Results, region: str, outcomes: Iterable[Outcome]) -> None:
+    """A row for each pattern and object size, and one for each pattern over all sizes."""
+    found: list[Outcome] = []
+    for outcome in outcomes:
+        found.append(outcome)
+        _add(results, region, outcome)
     for pattern in PATTERNS:
-        found = [outcome for outcome in outcomes if outcome.pattern == pattern]
-        together = Outcome(
-            pattern,
-            "**all**",
-            {name: sum((o.cost[name] for o in found), Decimal(0)) for name in POLICIES},
-            {name: sum(o.restores[name] for o in found) for name in POLICIES},
-        )
-        lines += [
-            f"| {o.pattern} | {o.sizes} | {o.cost['ours']:.2f} | {o.cost['by age']:.2f} | {o.cost['never']:.2f} | "
-            f"{o.ratio('by age'):.2f} | {o.ratio('never'):.2f} | {o.restores['ours']}, {o.restores['by age']} |"
-            for o in (*found, together)
-        ]
-    return "\n".join(lines)
+        of_pattern = [outcome for outcome in found if outcome.pattern == pattern]
+        cost = {name: sum((o.cost[name] for o in of_pattern), Decimal(0)) for name in POLICIES}
+        restores = {name: sum(o.restores[name] for o in of_pattern) for name in POLICIES}
+        _add(results, region, Outcome(pattern, "all", cost, restores))
+
+
+def _add(results: Results, region: str, outcome: Outcome) -> None:
+    results.add(
+        "ours",
+        f"{outcome.pattern}, {outcome.sizes}, {region}",
+        ratio=float(outcome.ratio("by age")),
+        against="by age",
+        figures={
+            **{f"{name} cost": float(round(cost, 2)) for name, cost in outcome.cost.items()},
+            "ours / never": float(outcome.ratio("never")),
+            **{f"{name} restores": outcome.restores[name] for name in ("ours", "by age")},
+        },
+    )
 
 
 def main() -> None:
-    """Print markdown: the cost of three years in two regions."""
+    """Keep the cost of three years in two regions in benchmarks/results, and print markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storage_policy", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="one year and a half, one region")
     quick = parser.parse_args().quick
     book = read_prices()
+    results = Results("storage_policy")
     for region in ("us-east-1",) if quick else ("us-east-1", "eu-central-1"):
-        print(f"## {region}, {book.currency} by price book {book.version}\n")
-        print(report(list(simulate(book.region(region), DAYS // 2 if quick else DAYS))), end="\n\n")
+        add_outcomes(results, region, simulate(book.region(region), DAYS // 2 if quick else DAYS))
+    print(f"{book.currency} by price book {book.version}; the ratio is to by age\n\n{table(results.rows)}")
 
 
 def _billed(act: Policy, prices: Prices, sizes: tuple[int, ...], written: date, end: date, reads: Reads) -> Bill:

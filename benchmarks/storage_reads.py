@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.process import in_own_process
+from benchmarks.process import Failed, attempt, in_own_process
+from benchmarks.results import Results, one_line, table
 from benchmarks.shop import NOW, build, open_shop, snapshots
 from resources.lake import session
 from resources.lake.lakehouse import Lakehouse
@@ -24,6 +25,7 @@ from resources.tiers.inventory import holdings
 from resources.tiers.moving import begun, carry_out
 
 SNAPSHOTS, ARCHIVED = 8, 12
+WAY = "features and labels"
 WORK: tuple[tuple[Any, str], ...] = ((session, "refuse_archived"), (ReadLog, "note"), (ReadLog, "flush"))
 
 
@@ -56,15 +58,23 @@ def timed_build(home: Path) -> tuple[float, float]:
 
 
 def main(scale: float = 0.2) -> None:
-    """Print the build's seconds as a ratio to the same build without this work."""
+    """Keep a row with the build's ratio to the same build without this work in benchmarks/results, and print it."""
+    results = Results("storage_reads")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         in_own_process(open_shop, home, scale=scale)
         in_own_process(build, home, dates=[])
         archived = in_own_process(archive_a_year, home).result
-        seconds, spent = in_own_process(timed_build, home).result
-    print(f"features and labels of {SNAPSHOTS} snapshots at size {scale:g}, {archived} months of order_lines archived:")
-    print(f"  {seconds:.2f} s, of them {spent:.3f} s for tiers: {seconds / (seconds - spent):.4f} of the time without")
+        size = f"{scale:g}x, {SNAPSHOTS} snapshots, {archived} months of order_lines archived"
+        found = attempt(timed_build, home)
+    if isinstance(found, Failed):
+        results.add(WAY, size, error=one_line(found.error), peak_mb=found.peak_mb)
+    else:
+        seconds, spent = found.result
+        ratio = seconds / (seconds - spent)
+        told = {"ratio": ratio, "against": "the same without this work", "figures": {"for tiers s": spent}}
+        results.add(WAY, size, seconds=seconds, peak_mb=found.peak_mb, **told)
+    print(table(results.rows))
 
 
 if __name__ == "__main__":

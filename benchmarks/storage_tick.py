@@ -14,7 +14,8 @@ from pathlib import Path
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
-from benchmarks.process import in_own_process
+from benchmarks.process import Failed, attempt, in_own_process
+from benchmarks.results import Results, one_line, table
 from cdap_assets.commands.new_home import make_home
 from cdap_assets.lineage import read_lineage
 from cdap_assets.storage.tables import STORAGE_TIERS
@@ -72,14 +73,24 @@ def ticked(home: Path) -> float:
 
 
 def main(objects: int = OBJECTS) -> None:
-    """Print seconds and peak memory of a look and of a tick, each in a process of its own."""
+    """Keep a row of a look and of a tick, each in a process of its own, in benchmarks/results, and print them."""
+    results, size = Results("storage_tick"), f"{objects:,} objects"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         in_own_process(make_lake, home, objects)
-        looked, tick_of = in_own_process(look, home), in_own_process(ticked, home)
-    partitions, seconds = looked.result
-    print(f"{objects:,} objects in {partitions:,} partitions, imports included in memory:")
-    print(f"  a look {seconds:.1f} s, {looked.peak_mb} MB; a tick {tick_of.result:.2f} s, {tick_of.peak_mb} MB")
+        looked = attempt(look, home)
+        if isinstance(looked, Failed):
+            results.add("a look", size, error=one_line(looked.error), peak_mb=looked.peak_mb)
+        else:
+            partitions, seconds = looked.result
+            size = f"{size} in {partitions:,} partitions"
+            results.add("a look", size, seconds=seconds, peak_mb=looked.peak_mb)
+        found = attempt(ticked, home)
+        if isinstance(found, Failed):
+            results.add("a tick", size, error=one_line(found.error), peak_mb=found.peak_mb)
+        else:
+            results.add("a tick", size, seconds=found.result, peak_mb=found.peak_mb)
+    print(table(results.rows))
 
 
 if __name__ == "__main__":

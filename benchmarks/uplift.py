@@ -12,6 +12,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from benchmarks.process import Failed, attempt
+from benchmarks.results import Figure, Results, Spread, one_line, table
 from ml.evaluation import Interval
 from ml.evaluation.uplift import (
     doubly_robust_outcomes,
@@ -33,6 +35,7 @@ NONE, MENS, WOMENS = range(3)
 LEARNERS = {"T-learner": TLearner(), "R-learner": RLearner(), "DR-learner": DRLearner()}
 FOLDS, REPEATS = 5, 5
 BUDGET = 0.1
+TOP = f"visits per mailed, top {BUDGET:.0%}"
 Integers = npt.NDArray[np.int_]
 NOTE = (
     "Every customer is scored by models of the other folds; figures are means over the divisions, with 95 % intervals "
@@ -55,27 +58,40 @@ def one_arm(X: pd.DataFrame, arm: Integers, visit: Integers, mailed: int) -> tup
     return X[rows].reset_index(drop=True), (arm[rows] == mailed).astype(int), visit[rows]
 
 
-def ranking_report(X: pd.DataFrame, arm: Integers, visit: Integers, mailed: int, repeats: int) -> str:
-    """Markdown: Qini of each learner and of response, what the selector says, and uplift at the budget."""
+def add_rankings(results: Results, X: pd.DataFrame, arm: Integers, visit: Integers, mailed: int, repeats: int) -> None:
+    """A row for each learner and one for the ranking by response: Qini, the selector's choice, uplift at the budget."""
+    size = f"{ARMS[mailed]} against none, {int(np.isin(arm, (NONE, mailed)).sum()):,} customers, {FOLDS} x {repeats}"
+    response: dict[str, Figure] = {}
+    for name in LEARNERS:
+        found = attempt(ranked, name, X, arm, visit, mailed, repeats)
+        if isinstance(found, Failed):
+            results.add(name, size, error=one_line(found.error), peak_mb=found.peak_mb)
+            continue
+        figures, response = found.result
+        results.add(name, size, peak_mb=found.peak_mb, figures=figures)
+    if response:
+        results.add("response", size, figures=response)
+
+
+@threadpool_limits.wrap(limits=1)
+def ranked(
+    name: str, X: pd.DataFrame, arm: Integers, visit: Integers, mailed: int, repeats: int
+) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    """What is found of the ranking by one of :data:`LEARNERS`, and of the ranking by response."""
     features, treated, y = one_arm(X, arm, visit, mailed)
     chance = Randomised(0.5).chances(features, treated)
     customer = np.arange(len(y))
-    lines = [
-        f"### {ARMS[mailed]} against none: {len(y):,} customers, {FOLDS} x {repeats} cross-fit\n",
-        f"| ranking by | Qini | less response, paired | visits per mailed, top {BUDGET:.0%} | selector |",
-        "|---|---|---|---|---|",
-    ]
-    for name, learner in LEARNERS.items():
-        scores = held_out_rankings(learner, features, treated, y, chance, folds=FOLDS, repeats=repeats)
-        chosen = select_ranking(y, treated, scores.uplift, scores.response, customer, seed=0)
-        found = qini_interval(y, treated, scores.uplift, customer, seed=0)
-        lines.append(
-            f"| {name} | {_text(found)} | {_text(chosen.advantage)} | {_top(y, treated, scores.uplift)} "
-            f"| {chosen.chosen} |"
-        )
-    response = qini_interval(y, treated, scores.response, customer, seed=0)
-    lines.append(f"| response | {_text(response)} | | {_top(y, treated, scores.response)} | |")
-    return "\n".join(lines)
+    scores = held_out_rankings(LEARNERS[name], features, treated, y, chance, folds=FOLDS, repeats=repeats)
+    chosen = select_ranking(y, treated, scores.uplift, scores.response, customer, seed=0)
+
+    def judged(by: npt.NDArray[np.float64]) -> dict[str, Figure]:
+        return {
+            "Qini": _spread(qini_interval(y, treated, by, customer, seed=0)),
+            TOP: float(np.mean([uplift_at_k(y, treated, column, BUDGET) for column in by.T])),
+        }
+
+    more: dict[str, Figure] = {"less response, paired": _spread(chosen.advantage), "selector": str(chosen.chosen)}
+    return judged(scores.uplift) | more, judged(scores.response)
 
 
 def predicted_visits(X: pd.DataFrame, arm: Integers, visit: Integers, repeats: int) -> npt.NDArray[np.float64]:
@@ -90,13 +106,14 @@ def predicted_visits(X: pd.DataFrame, arm: Integers, visit: Integers, repeats: i
     return total / repeats
 
 
-def policy_report(X: pd.DataFrame, arm: Integers, visit: Integers, repeats: int) -> str:
-    """Markdown: doubly robust gains of policies that mail a tenth of all customers, per 1,000 of all."""
+@threadpool_limits.wrap(limits=1)
+def policies(X: pd.DataFrame, arm: Integers, visit: Integers, repeats: int) -> dict[str, dict[str, Figure]]:
+    """Doubly robust gains of policies that mail a tenth of all customers, in visits per 1,000 of all."""
     predicted = predicted_visits(X, arm, visit, repeats)
     outcomes = doubly_robust_outcomes(visit, arm, np.full_like(predicted, 1 / len(ARMS)), predicted)
     effect = predicted[:, 1:] - predicted[:, [NONE]]
     mens_at_random = np.tile([1 - BUDGET, BUDGET, 0.0], (len(visit), 1))
-    policies = {
+    mailings = {
         "the better e-mail, by uplift": highest(effect.max(axis=1), BUDGET) * (1 + effect.argmax(axis=1)),
         "men's, by uplift": highest(effect[:, 0], BUDGET) * MENS,
         "men's, by response": highest(predicted[:, MENS], BUDGET) * MENS,
@@ -104,33 +121,34 @@ def policy_report(X: pd.DataFrame, arm: Integers, visit: Integers, repeats: int)
         "women's, by uplift": highest(effect[:, 1], BUDGET) * WOMENS,
     }
     customer = np.arange(len(visit))
-    lines = [
-        f"### Mailing {BUDGET:.0%} of {len(visit):,} customers: extra visits per 1,000 of all, doubly robust\n",
-        "| policy | gain | less men's at random, paired |",
-        "|---|---|---|",
-    ]
-    for name, policy in policies.items():
+    found: dict[str, dict[str, Figure]] = {}
+    for name, policy in mailings.items():
         gain = policy_gain(outcomes, policy, customer, seed=0)
         more = paired_policy_gain(outcomes, policy, mens_at_random, customer, seed=0)
-        lines.append(f"| {name} | {_text(gain, 1)} | {_text(more, 1)} |")
+        found[name] = {"extra visits per 1,000": _spread(gain), "less men's at random, paired": _spread(more)}
     lowest = highest(-effect[:, 1], 0.1)
     least = policy_gain(outcomes[lowest], np.full(lowest.sum(), WOMENS), customer[lowest], seed=0)
-    lines.append(
-        f"\nThe tenth of lowest predicted women's effect, mailed: {_text(least, 1)} more visits per 1,000 of them."
-    )
-    return "\n".join(lines)
+    found["women's, to the tenth of lowest effect"] = {"extra visits per 1,000 of them": _spread(least)}
+    return found
 
 
-def _text(found: Interval, digits: int = 4) -> str:
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+def add_policies(results: Results, X: pd.DataFrame, arm: Integers, visit: Integers, repeats: int) -> None:
+    """A row for each policy of :func:`policies`."""
+    size = f"mailing {BUDGET:.0%} of {len(visit):,} customers"
+    found = attempt(policies, X, arm, visit, repeats)
+    if isinstance(found, Failed):
+        results.add("policies", size, error=one_line(found.error), peak_mb=found.peak_mb)
+        return
+    for name, figures in found.result.items():
+        results.add(name, size, figures=figures)
 
 
-def _top(y: Integers, treated: Integers, scores: npt.NDArray[np.float64]) -> str:
-    return f"{np.mean([uplift_at_k(y, treated, column, BUDGET) for column in scores.T]):.3f}"
+def _spread(found: Interval) -> Spread:
+    return Spread(found.value, found.low, found.high)
 
 
 def main() -> None:
-    """Print markdown."""
+    """Keep each row in benchmarks/results, and print markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.uplift", description=__doc__)
     parser.add_argument(
         "--data", type=Path, default=SAMPLE, help="the challenge's 64,000 rows as CSV (default: the tests' eighth)"
@@ -140,11 +158,11 @@ def main() -> None:
     X, arm, visit = experiment(given.data)
     if given.data == SAMPLE:
         print("An eighth of the rows: figures are far noisier than of the whole experiment.\n", file=sys.stderr)
-    with threadpool_limits(1):
-        for mailed in (WOMENS, MENS):
-            print(ranking_report(X, arm, visit, mailed, given.repeats) + "\n", flush=True)
-        print(policy_report(X, arm, visit, given.repeats) + "\n")
-    print(NOTE)
+    rankings, mailings = Results("uplift"), Results("uplift policies")
+    for mailed in (WOMENS, MENS):
+        add_rankings(rankings, X, arm, visit, mailed, given.repeats)
+    add_policies(mailings, X, arm, visit, given.repeats)
+    print(f"{table(rankings.rows)}\n\n{table(mailings.rows)}\n\n{NOTE}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""One installation: its settings, contracts, lake and model registry, made once where a process starts."""
+"""One installation: its settings, contracts, lake and model registry, made once where a process starts.
+
+No logic goes here. Rooms below this one (models, retention, raw and the like) do not know it: they are given the
+lakehouse, the registry or the clock that they need.
+"""
 
 from __future__ import annotations
 

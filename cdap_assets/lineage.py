@@ -1,4 +1,8 @@
-"""The tables of an installation, in the order of the lineage, as its contracts make them."""
+"""The tables of an installation, in the order of the lineage, as its contracts make them.
+
+Tables and contracts alone: models, jobs, sensors and resources join them in :mod:`cdap_assets.definitions`. Nothing is
+read here but contract files, so that every command can afford it.
+"""
 
 from __future__ import annotations
 

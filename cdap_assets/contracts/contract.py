@@ -1,4 +1,8 @@
-"""What a data contract says of one source, frozen; ``reading`` makes it from an ODCS 3.1 YAML file."""
+"""What a data contract says of one source, frozen; ``reading`` makes it from an ODCS 3.1 YAML file.
+
+Plain values without YAML, Ibis or a file's place. What can be wrong with a contract is told by ``reading`` and
+``checking``; what is done with one is the business of ``raw`` and ``curated``.
+"""
 
 from __future__ import annotations
 

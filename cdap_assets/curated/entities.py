@@ -1,4 +1,8 @@
-"""The canonical tables that contracts map to: their columns, keys and event times. Small and closed."""
+"""The canonical tables that contracts map to: their columns, keys and event times. Small and closed.
+
+A column that only one source has does not belong here: it stays in the raw table, or becomes a customer trait. How rows
+are made from contracts is in ``canonical``, which version of a row counts is in ``versions``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A table as a Dagster asset: a pure function of tables, and what to rebuild of it when its inputs changed."""
+"""A table as a Dagster asset: a pure function of tables, and what to rebuild of it when its inputs changed.
+
+No table of the lineage is named here, and nothing is registered: the tables are listed in :mod:`cdap_assets.lineage`.
+What makes no table (a model, a plan, an export) is an asset of its own and does not go through this factory.
+"""
 
 import inspect
 import time

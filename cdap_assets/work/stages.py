@@ -1,4 +1,8 @@
-"""The main job as stages: what is left to do for a snapshot date, worked out from the lake itself."""
+"""The main job as stages: what is left to do for a snapshot date, worked out from the lake itself.
+
+It runs nothing and keeps no state: :mod:`cdap_assets.commands.running` carries stages out, and what was done is read
+from commits and the registry.
+"""
 
 from __future__ import annotations
 

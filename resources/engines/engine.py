@@ -1,4 +1,7 @@
-"""What the tables asks of an engine: read pinned tables, compute expressions, write what nobody sees yet."""
+"""What a session asks of an engine: read pinned tables, compute expressions, write what nobody sees yet.
+
+An engine commits nothing and chooses no snapshot, and nothing here is of one engine alone: that goes to its own file.
+"""
 
 from __future__ import annotations
 

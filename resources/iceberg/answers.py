@@ -18,6 +18,9 @@ class FindingCommits:
     deletes the manifests that the table meanwhile refers to, and nobody can read the table.
     """
 
+    # it looks since apache/iceberg-python #3320, "Add commit retry and concurrency validation for writes"; that it does
+    # not after the last try has no report there that we found (2026-11); apache/iceberg #7151 is the same in Java
+
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 

@@ -110,7 +110,8 @@ def overwritten(
 
     changed = properties(table.metadata.next_sequence_number())
     if changed:
-        # pyiceberg would try again on another's snapshot, with properties that speak of this one
+        # pyiceberg would try again on another's snapshot, with properties that speak of this one; it takes the number
+        # of tries from the table alone, and nobody has asked it for more upstream that we found (2026-11)
         table.metadata.properties["commit.retry.num-retries"] = "0"
         table.catalog = FindingCommits(table.catalog)  # type: ignore[assignment]  # of a catalog, what a commit asks
     try:

@@ -1,10 +1,10 @@
-"""What the tables refuses."""
+"""What the lakehouse refuses. An error of one subject alone stays with its subject, such as a lock's."""
 
 from __future__ import annotations
 
 
 class LakehouseError(Exception):
-    """What the tables refuses, with what to do about it.
+    """What the lakehouse refuses, with what to do about it.
 
     ├── InvariantViolated    a result breaks what its table promises; nothing was published
     ├── OutsidePartitions    a result holds rows of partitions that were not to be replaced

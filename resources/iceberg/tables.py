@@ -1,4 +1,8 @@
-"""The tables of one installation: loaded, made and evolved to their declarations. Reading rows is a session's."""
+"""The tables of one installation: loaded, made and evolved to their declarations.
+
+Reading and publishing rows is a session's (:mod:`resources.lake.session`). What needs only catalog, metadata and
+stores takes :class:`Tables`, and not the lakehouse, which is in a room above.
+"""
 
 from __future__ import annotations
 

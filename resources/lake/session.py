@@ -1,4 +1,8 @@
-"""A session: what one run reads of the lake, pinned, and what it publishes, each as one commit or not at all."""
+"""A session: what one run reads of the lake, pinned, and what it publishes, each as one commit or not at all.
+
+How a commit is made and tried again is in :mod:`resources.iceberg.commit`, how rows are computed and written in
+:mod:`resources.engines`. What is to be rebuilt, and why, is the asset's to know.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Where files are, under one set of verbs: what a folder and a prefix of an S3 bucket have in common."""
+"""Where files are, under one set of verbs: what a folder and a prefix of an S3 bucket have in common.
+
+What only S3 has (storage classes, restores, notifications) is not a verb here: see ``s3_store``, ``landing_queue`` and
+:mod:`resources.tiers.classes`. Rows of tables are read by engines, never through a store.
+"""
 
 from __future__ import annotations
 
