@@ -23,6 +23,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess, Session
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 from resources.registry.model_version import ModelVersion
+from resources.registry.recording import log_monitoring
 
 if TYPE_CHECKING:
     import ibis
@@ -177,7 +178,7 @@ def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) ->
     """The drift of ``what`` ("score" or "input") as a check, logged on the runs of the versions."""
     for spread in found:
         metrics = {f"{what}_psi_{drift.column}": drift.psi for drift in spread.drifts or ()}
-        registry.log_monitoring(spread.version, metrics, spread.snapshot)
+        log_monitoring(registry, spread.version, metrics, spread.snapshot)
     rows: list[dict[str, str | int | float]] = [
         {
             "version": called(spread.version),
@@ -205,7 +206,7 @@ def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) ->
 def realised_result(found: Sequence[Realised], registry: ModelRegistry) -> dg.AssetCheckResult:
     """What came true as a check that judges each model by its newest closed snapshot; logged on the versions' runs."""
     for one in found:
-        registry.log_monitoring(one.version, one.metrics, one.snapshot)
+        log_monitoring(registry, one.version, one.metrics, one.snapshot)
     newest = list({one.version.name: one for one in found}.values())
     wrong = [told for one in newest for told in one.wrong]
     told: list[dict[str, str | int | float]] = [

@@ -23,8 +23,11 @@ from cdap_assets.models.training import LabelledFrame, TooLittleHistory
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.lake.table_snapshots import keep
+from resources.registry import recording
+from resources.registry.model_decisions import serve_first
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion, snapshot_tag
+from resources.registry.recording import NewVersion
 from resources.stores.stores import open_store
 
 if TYPE_CHECKING:
@@ -135,29 +138,28 @@ def register(
             keep(lakehouse, table, read.snapshot_id, snapshot_tag(candidate.name, number))
 
     against = candidate.comparison.champion
-    version = registry.register(
+    new = NewVersion(
         candidate.name,
+        candidate.description,
         candidate.model,
-        example=candidate.example,
-        prediction=candidate.prediction,
+        candidate.example,
+        candidate.prediction,
+        gates_tag(candidate.gates),
         params=candidate.params,
         metrics=candidate.metrics,
         tags={
             **candidate.tags,
-            "gates": gates_tag(candidate.gates),
             "code_version": candidate.code_version,
             "code": code,
             **({"compared_with": str(against)} if against else {}),
         },
         datasets=candidate.frame.sources,
-        description=candidate.description,
-        review=review,
-        keep=protect,
         card={"label": candidate.label, "snapshots": [[str(day), *counts] for day, *counts in candidate.frame.card]},
         texts={REFERENCE: candidate.reference, METRICS: json.dumps(dict(candidate.metrics))},
     )
+    version = recording.register(registry, new, review=review, keep=protect)
     if version.passed_gates:
-        registry.serve_first(candidate.name, version.version)
+        serve_first(registry, candidate.name, version.version)
     page = f"{candidate.name}-v{version.version}.html"
     store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
     store.write(page, registry.review_page(version).encode())

@@ -19,6 +19,7 @@ from resources.lake.session import InProcess
 from resources.lake.table_snapshots import is_kept, let_go, release
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion
+from resources.registry.recording import tag
 
 TOLERANCE = 1e-6  # relative: other processors add floating point numbers in another order
 TRAINERS = {lapse_model.NAME: lapse_asset.train, lifetime_value_model.NAME: value_asset.train}
@@ -116,6 +117,7 @@ def erase_history(
     ``tables`` are snapshot ids by table; the current snapshot is none of them, for rows are erased by a publish
     first. ``erasure`` names the request, never the person. Gives the versions that can no longer be reproduced: each
     has the tag ``not_reproducible_since``, and its other tables' snapshots are released. It goes on serving.
+    ``at`` is a naive UTC instant.
     """
     # told first: of a process that dies in between, versions say so too early, and the erasure is done again
     since = f"erasure {erasure} of {at.date().isoformat()}"
@@ -124,7 +126,7 @@ def erase_history(
         lost = [table for table, read in version.inputs.items() if read.snapshot_id in tables.get(table, ())]
         if lost:
             if SINCE not in version.tags:
-                registry.tag(version.name, version.version, {SINCE: since})
+                tag(registry, version.name, version.version, {SINCE: since})
             told.append(registry.version(version.name, version.version))
     for table, snapshots in tables.items():
         let_go(lakehouse, table, snapshots)

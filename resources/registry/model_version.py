@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous_champion"
+GATES, PASSED = "gates", "passed"  # the tag that tells whether a version passed, and its value if it did
+REVIEW_PAGE = "review.html"
+MONITORING = "monitoring/"  # of metrics that came after the training, of days on which the version served
 
 
 @dataclass(frozen=True)
@@ -16,20 +18,6 @@ class TableRead:
 
     snapshot_id: int
     rows: int
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Who decided about a version, when and why."""
-
-    by: str
-    at: datetime
-    reason: str = ""
-
-    def tags(self, what: str) -> dict[str, str]:
-        """As tags of a version: ``what`` is "approved" or "retired"."""
-        noun = {"approved": "approval", "retired": "retirement"}[what]
-        return {f"{what}_by": self.by, f"{what}_at": self.at.isoformat(), f"{noun}_reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class ModelVersion:
     @property
     def passed_gates(self) -> bool:
         """Whether it passed every gate when it was trained."""
-        return self.tags.get("gates") == "passed"
+        return self.tags.get(GATES) == PASSED
 
     @property
     def retired(self) -> bool:
