@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import LAPSE_HORIZON
 from cdap_assets.models import gates as gate
+from cdap_assets.models.candidate import Candidate
 from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import LEAK_GATES, GateResult
+from cdap_assets.models.model_policy import ProfitTerms
 from cdap_assets.models.training import (
     FEATURES,
     TRAINING_SNAPSHOTS,
@@ -69,6 +71,15 @@ class Judged:
     recency_lift: "Interval"
     segments: "tuple[SegmentGap, ...]"
     leaks: "tuple[Suspicion, ...]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LapseCandidate(Candidate):
+    """A lapse model with its evidence; ``profit_terms`` are what a contact costs and brings, for its review."""
+
+    model: "LapseClassifier"
+    tested: Judged
+    profit_terms: ProfitTerms
 
 
 class _Named:

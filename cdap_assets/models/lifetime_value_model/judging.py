@@ -1,15 +1,15 @@
 """How a lifetime value model, BG/NBD with Gamma-Gamma, is fitted, tested out of time, and held against its gates."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import VALUE_HORIZON
 from cdap_assets.models import gates as gate
+from cdap_assets.models.candidate import Candidate
 from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import LEAK_GATES, GateResult
-from cdap_assets.models.training import (
-    LabelledFrame,
-)
+from cdap_assets.models.training import LabelledFrame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,16 @@ GATES = {
     ),
     **LEAK_GATES,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueCandidate(Candidate):
+    """A lifetime value model with its evidence; money is in ``currency``."""
+
+    model: "LifetimeValue"
+    tested: "ValueOutOfTime"
+    segments: "Sequence[SegmentGap]"
+    currency: str
 
 
 def fit(rows: "pd.DataFrame") -> "LifetimeValue":
