@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from resources.registry.model_registry import ModelRegistry, UnknownVersion, reached
-from resources.registry.model_version import CHAMPION, GATES, PREVIOUS, ModelVersion
+from resources.registry.model_version import CHAMPION, GATES, PREVIOUS, ModelVersion, training_run
 from resources.registry.recording import tag
 
 RECORDED = "cdap.champion"  # tag of a model: the champion as last moved, or recorded, by this code
@@ -119,8 +119,8 @@ def record_decisions(registry: ModelRegistry, names: Iterable[str], at: datetime
     ``reviewer``) written on one. Who is what the tag says, else "MLflow UI"; why is the tag ``approval_reason``
     (or ``note``). A tag on a version that is not the champion makes it the champion if it passed its gates.
     A version that failed its gates stays unreviewed, whoever moved the alias; one that was approved before
-    keeps that approval, and the move is noted beside it. Of a version registered by hand, without a run that
-    trained it, nothing is recorded. What was recorded is not recorded again.
+    keeps that approval, and the move is noted beside it. Of a version registered by hand nothing is recorded.
+    What was recorded is not recorded again.
     """
     for name in names:
         if registry.holds(name):
@@ -159,9 +159,9 @@ def _record_tag(registry: ModelRegistry, name: str, at: datetime) -> None:
 
 
 def _trained(registry: ModelRegistry, name: str) -> list[ModelVersion]:
-    """Versions that a run trained, by their tags alone: the sensor looks every minute."""
+    """Versions that a training registered, by their tags alone: the sensor looks every minute."""
     found = registry.client.search_model_versions(f"name = '{name}'")
-    return [ModelVersion(name, int(v.version), (), v.run_id, {}, dict(v.tags)) for v in found if v.run_id]
+    return [ModelVersion(name, int(v.version), (), run, {}, dict(v.tags)) for v in found if (run := training_run(v))]
 
 
 def _promote(registry: ModelRegistry, name: str, version: int) -> ModelVersion:
@@ -187,7 +187,7 @@ def _refuse_failed(version: ModelVersion) -> None:
     if not version.passed_gates:
         raise ValueError(
             f"{version.name} version {version.version} did not pass its gates "
-            f"({version.tags.get(GATES, 'never tried')}); it can be read, but neither approved nor serve. "
+            f"({version.tags[GATES]}); it can be read, but neither approved nor serve. "
             "See its review page."
         )
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from resources.registry.model_version import CHAMPION, MONITORING, REVIEW_PAGE, ModelVersion, inputs_of
+from resources.registry.model_version import CHAMPION, MONITORING, REVIEW_PAGE, ModelVersion, inputs_of, training_run
 from resources.registry.quiet_mlflow import quiet
 from resources.stores.busy import Busy
 from resources.stores.lock import exclusive
@@ -123,11 +123,11 @@ class ModelRegistry:
 
     @reached
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model that a run trained, newest first; none for a model never registered."""
+        """All versions of a model that a training registered, newest first; none for a model never registered."""
         if not self.holds(name):
             return []
         found = self.client.search_model_versions(f"name = '{name}'")
-        return sorted((self.version(name, int(v.version)) for v in found if v.run_id), key=lambda v: -v.version)
+        return sorted((self.version(name, int(v.version)) for v in found if training_run(v)), key=lambda v: -v.version)
 
     @reached
     def version(self, name: str, version: int) -> ModelVersion:
@@ -140,19 +140,20 @@ class ModelRegistry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise UnknownVersion(f"model {name} has no version {version}; see `cdap models list`") from error
-        if not found.run_id:
+        run_id = training_run(found)
+        if run_id is None:
             raise UnknownVersion(
-                f"{name} version {version} was registered by hand, without a run that trained it, so nothing is known "
-                "of it. Take its aliases off and delete it in MLflow."
+                f"{name} version {version} was registered by hand and not by a training, so that nothing is known of "
+                "it. Take its aliases off and delete it in MLflow."
             )
         model = self.client.get_registered_model(name)
         aliases = tuple(sorted(alias for alias, number in model.aliases.items() if int(number) == version))
-        run = self.client.get_run(found.run_id)
+        run = self.client.get_run(run_id)
         return ModelVersion(
             name,
             version,
             aliases,
-            found.run_id,
+            run_id,
             {key: value for key, value in run.data.metrics.items() if not key.startswith(MONITORING)},
             dict(found.tags),
             dict(run.data.params),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous_champion"
-GATES, PASSED = "gates", "passed"  # the tag that tells whether a version passed, and its value if it did
+# the tag that tells whether a version passed; every version that a training registered has it
+GATES, PASSED, NEVER_TRIED = "gates", "passed", "never tried"
 REVIEW_PAGE = "review.html"
 MONITORING = "monitoring/"  # of metrics that came after the training, of days on which the version served
 
@@ -60,6 +61,12 @@ class ModelVersion:
 def snapshot_tag(name: str, version: int) -> str:
     """The Iceberg tag of what a version of a model learned from."""
     return f"model.{name}.v{version}"
+
+
+def training_run(found: Any) -> str | None:
+    """The run of the training that registered MLflow's version; ``None`` for one made by hand, of which nothing is
+    known."""
+    return (found.run_id or None) if GATES in found.tags else None
 
 
 def inputs_of(inputs: Any) -> dict[str, TableRead]:

@@ -8,7 +8,15 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from resources.registry.model_registry import ModelRegistry, reached
-from resources.registry.model_version import CHALLENGER, GATES, MONITORING, REVIEW_PAGE, ModelVersion, TableRead
+from resources.registry.model_version import (
+    CHALLENGER,
+    GATES,
+    MONITORING,
+    NEVER_TRIED,
+    REVIEW_PAGE,
+    ModelVersion,
+    TableRead,
+)
 from resources.registry.quiet_mlflow import quiet
 
 if TYPE_CHECKING:
@@ -61,7 +69,12 @@ def register(
         if not registry.holds(new.name):
             client.create_registered_model(new.name, description=new.description)
         made = client.create_model_version(
-            new.name, model_uri, run_id, tags=dict(new.tags), description=new.description, model_id=model_id
+            new.name,
+            model_uri,
+            run_id,
+            tags={**new.tags, GATES: NEVER_TRIED},
+            description=new.description,
+            model_id=model_id,
         )
         number = int(made.version)
         client.log_text(run_id, review(number, registry.champion(new.name)), REVIEW_PAGE)

@@ -290,15 +290,16 @@ def test_a_retired_version_whose_alias_is_moved_by_hand_does_not_count_as_review
     assert (champion.version, champion.reviewed) == (1, False)
 
 
-def register_by_hand(registry: ModelRegistry) -> int:
-    """A version as a person makes it in MLflow from files, without a run that trained it."""
-    return int(registry.client.create_model_version("lapse", "file:///models/lapse").version)
+def register_by_hand(registry: ModelRegistry, run_id: str | None = None) -> int:
+    """A version as a person makes it in MLflow: from files, or of a run that registered one already."""
+    return int(registry.client.create_model_version("lapse", "file:///models/lapse", run_id).version)
 
 
-def test_a_version_registered_by_hand_is_not_listed_and_told_of_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_a_run", [False, True])
+def test_a_version_registered_by_hand_is_not_listed_and_told_of_with_what_to_do(tmp_path: Path, of_a_run: bool) -> None:
     registry = ModelRegistry(Settings(home=tmp_path))
-    register(registry)
-    number = register_by_hand(registry)
+    first = register(registry)
+    number = register_by_hand(registry, first.run_id if of_a_run else None)
     assert [version.version for version in registry.versions("lapse")] == [1]
     with pytest.raises(UnknownVersion, match=r"lapse version 2 was registered by hand.*delete it in MLflow"):
         registry.version("lapse", number)
