@@ -14,8 +14,7 @@ MODELS = (lapse_model.NAME, lifetime_value_model.NAME)
 def serving(registry: ModelRegistry) -> dict[str, ModelVersion]:
     """The champion of each model that has one.
 
-    Raises :class:`~resources.registry.model_registry.UnknownVersion` for a champion that was registered by hand,
-    without a run that trained it.
+    Raises :class:`~resources.registry.model_registry.UnknownVersion` for a champion that was registered by hand.
     """
     return {name: version for name in MODELS if (version := registry.champion(name)) is not None}
 

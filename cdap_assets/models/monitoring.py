@@ -79,33 +79,6 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
 
     @dg.asset_check(
         asset=CUSTOMER_SCORES.name,
-        description=(
-            "the newest scores are spread as in the training of the versions that scored: population stability index "
-            "at most .1, or within chance; above .25 they are the scores of other customers"
-        ),
-    )
-    def score_drift(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
-        with lakehouse.in_process() as session:
-            return drift_result("score", spreads(session, registry, score_rows), registry)
-
-    @dg.asset_check(
-        asset=CUSTOMER_SCORES.name,
-        additional_deps=[CUSTOMER_FEATURES.name],
-        description=(
-            "each input of the newest scores is spread as in the training of the versions that scored: population "
-            "stability index at most .1, or within chance; above .25 the model has not met such customers"
-        ),
-    )
-    def input_drift(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
-        with lakehouse.in_process() as session:
-            return drift_result("input", spreads(session, registry, input_rows), registry)
-
-    @dg.asset_check(
-        asset=CUSTOMER_SCORES.name,
         additional_deps=[LAPSE_LABELS.name, VALUE_LABELS.name],
         # labels close without a new score; most snapshots are never scored, and keep it from nothing
         automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
@@ -122,7 +95,38 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
             found = [*closed_lapses(session, registry, specs["arms"]), *closed_spends(session, registry, specs["arms"])]
         return realised_result(found, registry)
 
-    return [score_drift, input_drift, realised_as_predicted]
+    return [
+        drift_check(
+            "score",
+            score_rows,
+            (),
+            "the newest scores are spread as in the training of the versions that scored: population stability index "
+            "at most .1, or within chance; above .25 they are the scores of other customers",
+        ),
+        drift_check(
+            "input",
+            input_rows,
+            (CUSTOMER_FEATURES.name,),
+            "each input of the newest scores is spread as in the training of the versions that scored: population "
+            "stability index at most .1, or within chance; above .25 the model has not met such customers",
+        ),
+        realised_as_predicted,
+    ]
+
+
+def drift_check(what: str, rows: Rows, reads: Sequence[str], description: str) -> dg.AssetChecksDefinition:
+    """The check on the drift of ``what`` ("score" or "input") in ``rows``; ``reads`` are tables beside the scores."""
+
+    @dg.asset_check(
+        asset=CUSTOMER_SCORES.name, name=f"{what}_drift", additional_deps=list(reads), description=description
+    )
+    def drift_of(
+        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
+    ) -> dg.AssetCheckResult:
+        with lakehouse.in_process() as session:
+            return drift_result(what, spreads(session, registry, rows), registry)
+
+    return drift_of
 
 
 def spreads(session: InProcess, registry: ModelRegistry, rows: Rows) -> list[Spread]:

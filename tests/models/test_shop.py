@@ -40,11 +40,6 @@ ANN = Decision("Ann", CLOCK)
 
 
 @pytest.fixture
-def registry(ran_shop: Settings) -> ModelRegistry:
-    return ModelRegistry(ran_shop)
-
-
-@pytest.fixture
 def session(ran_shop: Settings) -> Iterator[Session]:
     with Lakehouse(ran_shop).session() as opened:
         yield opened

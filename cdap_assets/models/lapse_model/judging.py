@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ml.evaluation import Interval
     from ml.lapse import LapseClassifier
     from ml.leakage import Suspicion
-    from ml.protocol import OutOfTime
+    from ml.protocol import Figures, OutOfTime
     from ml.segments import SegmentGap
 
 BASELINE = "rarity"
@@ -66,7 +66,7 @@ class Judged:
     """What the out-of-time test showed: the kind of model chosen, its figures, and what to be wary of."""
 
     kind: str
-    out_of_time: "OutOfTime"
+    out_of_time: "OutOfTime[Figures]"
     recency_auc: "Interval"
     recency_lift: "Interval"
     segments: "tuple[SegmentGap, ...]"
@@ -118,7 +118,7 @@ def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Se
 
     rows = rows.assign(**{BASELINE: -rows["frequency"].astype(float)})
 
-    def test(chosen: Sequence[str]) -> "OutOfTime":
+    def test(chosen: Sequence[str]) -> "OutOfTime[Figures]":
         return out_of_time(
             rows,
             test_snapshots=test_snapshots,
@@ -141,7 +141,7 @@ def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Se
     return Judged(kind, tested, auc, lift, segments_of(tested), leaks)
 
 
-def _beside_recency(tested: "OutOfTime") -> "tuple[Interval, Interval]":
+def _beside_recency(tested: "OutOfTime[Figures]") -> "tuple[Interval, Interval]":
     """The AUC of the days since the last purchase, and the model's lift over it."""
     from ml import evaluation
 
@@ -153,7 +153,7 @@ def _beside_recency(tested: "OutOfTime") -> "tuple[Interval, Interval]":
     )
 
 
-def segments_of(tested: "OutOfTime") -> "tuple[SegmentGap, ...]":
+def segments_of(tested: "OutOfTime[Figures]") -> "tuple[SegmentGap, ...]":
     """Predicted and observed lapse rate by band of tenure, frequency and recency."""
     from ml.segments import bands, segment_gaps
 

@@ -32,7 +32,7 @@ from cdap_assets.models.training import customers_at, value_frame
 from resources.lake.session import Session
 
 if TYPE_CHECKING:
-    from ml.protocol import ValueOutOfTime
+    from ml.protocol import OutOfTime, ValueFigures
 
 
 def train(session: Session, as_of: date | None, selection: Selection, incumbent: Incumbent | None) -> ValueCandidate:
@@ -78,7 +78,7 @@ def train(session: Session, as_of: date | None, selection: Selection, incumbent:
     )
 
 
-def _metrics(tested: "ValueOutOfTime") -> dict[str, float]:
+def _metrics(tested: "OutOfTime[ValueFigures]") -> dict[str, float]:
     pooled, last = tested.pooled, tested.snapshots[-1]
     return {
         **interval_metrics(
@@ -97,7 +97,7 @@ def _metrics(tested: "ValueOutOfTime") -> dict[str, float]:
     }
 
 
-def _headline(tested: "ValueOutOfTime", currency: str) -> str:
+def _headline(tested: "OutOfTime[ValueFigures]", currency: str) -> str:
     pooled = tested.pooled
     return (
         f"MAE **{pooled.mae.value:.0f} {currency}** [{pooled.mae.low:.0f}, {pooled.mae.high:.0f}] against "

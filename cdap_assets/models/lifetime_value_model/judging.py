@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ml.lifetime import LifetimeValue
-    from ml.protocol import ValueOutOfTime
+    from ml.protocol import OutOfTime, ValueFigures
     from ml.segments import SegmentGap
 
 SEED = 0
@@ -45,7 +45,7 @@ class ValueCandidate(Candidate):
     """A lifetime value model with its evidence; money is in ``currency``."""
 
     model: "LifetimeValue"
-    tested: "ValueOutOfTime"
+    tested: "OutOfTime[ValueFigures]"
     segments: "Sequence[SegmentGap]"
     currency: str
 
@@ -57,7 +57,7 @@ def fit(rows: "pd.DataFrame") -> "LifetimeValue":
     return LifetimeValue().fit(rows[COLUMNS].astype(float))
 
 
-def out_of_time(frame: LabelledFrame) -> "ValueOutOfTime":
+def out_of_time(frame: LabelledFrame) -> "OutOfTime[ValueFigures]":
     """Each test snapshot's model against what its customers then spent."""
     from ml.lifetime import past_weekly_spend
     from ml.protocol import value_out_of_time
@@ -77,7 +77,7 @@ def out_of_time(frame: LabelledFrame) -> "ValueOutOfTime":
     )
 
 
-def segments_of(tested: "ValueOutOfTime") -> "tuple[SegmentGap, ...]":
+def segments_of(tested: "OutOfTime[ValueFigures]") -> "tuple[SegmentGap, ...]":
     """Predicted and actual mean spend by band of tenure, frequency and recency."""
     from ml.segments import bands, segment_gaps
 
@@ -96,7 +96,7 @@ def segment_bar(mean: float) -> "Callable[[SegmentGap], float]":
 
 
 def gates(
-    tested: "ValueOutOfTime", segments: "Sequence[SegmentGap]", comparison: Comparison, currency: str
+    tested: "OutOfTime[ValueFigures]", segments: "Sequence[SegmentGap]", comparison: Comparison, currency: str
 ) -> list[GateResult]:
     """The gates on all test snapshots together; those of leaks are apart."""
     pooled = tested.pooled
@@ -129,7 +129,7 @@ def gates(
     ]
 
 
-def leak_gates(tested: "ValueOutOfTime") -> list[GateResult]:
+def leak_gates(tested: "OutOfTime[ValueFigures]") -> list[GateResult]:
     """Whether a column the model reads knows the future, and whether the watch would see one that does."""
     from ml.leakage import CANARY, value_leaks, with_canary
 

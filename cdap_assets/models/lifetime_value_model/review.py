@@ -10,7 +10,7 @@ from cdap_assets.models.candidate import ReviewContext
 from cdap_assets.models.lifetime_value_model.judging import SEGMENT_BAR, ValueCandidate, segment_bar
 from cdap_assets.models.review_parts import figure, segments, shared_fields, weak_segments
 from ml.evaluation import deciles
-from ml.protocol import ValueOutOfTime
+from ml.protocol import OutOfTime, ValueFigures
 from ml.segments import SegmentGap
 from pages.review import ModelReview, ReliabilityBin, SnapshotFigure, Split, review_page
 
@@ -83,7 +83,7 @@ def _learned(model: LifetimeValue) -> str:
     return f"BG/NBD {bg}; Gamma-Gamma {gg}"
 
 
-def _weak(tested: ValueOutOfTime, gaps: Sequence[SegmentGap], currency: str) -> tuple[str, ...]:
+def _weak(tested: OutOfTime[ValueFigures], gaps: Sequence[SegmentGap], currency: str) -> tuple[str, ...]:
     told = weak_segments(gaps, lambda spend: f"{spend:,.2f} {currency}")
     furthest = max(tested.snapshots, key=lambda figures: abs(figures.bias_percent.value))
     told.append(
