@@ -1,10 +1,8 @@
 """The asset that every model is by its recipe: trained, tested out of time, and registered for review."""
 
-from typing import TypeVar
-
 import dagster as dg
 
-from cdap_assets.models.candidate import Candidate, ModelRecipe
+from cdap_assets.models.candidate import ModelRecipe, Own
 from cdap_assets.models.comparison import Incumbent
 from cdap_assets.models.gates import gate_specs
 from cdap_assets.models.model_policy import ModelPolicyError
@@ -14,8 +12,6 @@ from cdap_assets.models.training import DataEnds, TooLittleHistory, TrainingConf
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
-
-Own = TypeVar("Own", bound=Candidate)
 
 
 def model_asset(recipe: ModelRecipe[Own]) -> dg.AssetsDefinition:
