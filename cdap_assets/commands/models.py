@@ -8,10 +8,11 @@ import typer
 
 from cdap_assets.commands.home import console, home_installation, told
 from cdap_assets.models.champion import MODELS
+from resources.registry import model_decisions
+from resources.registry.model_decisions import Decision
 
 if TYPE_CHECKING:
     from cdap_assets.installation import Installation
-    from resources.registry.model_decisions import Decision
 
 app = typer.Typer(help="Look at model versions, make one the champion, go back, retire.", no_args_is_help=True)
 Reviewer = typer.Option(..., "--reviewer", "--by", help="the person who decides")
@@ -19,8 +20,6 @@ Note = typer.Option("", "--note", "--reason", help="why, kept with the decision"
 
 
 def _decision(home: Installation, reviewer: str, note: str) -> Decision:
-    from resources.registry.model_decisions import Decision
-
     if not reviewer.strip():
         raise ValueError("a person decides: give a name with --reviewer")
     return Decision(reviewer, home.clock(), note)
@@ -44,8 +43,6 @@ def list_models(as_json: bool = typer.Option(False, "--json")) -> None:
 @app.command()
 def approve(name: str, version: int, reviewer: str = Reviewer, note: str = Note) -> None:
     """Make a version the champion, after reading its review page."""
-    from resources.registry import model_decisions
-
     home = home_installation()
     with told():
         approved = model_decisions.approve(home.registry, name, version, _decision(home, reviewer, note))
@@ -55,8 +52,6 @@ def approve(name: str, version: int, reviewer: str = Reviewer, note: str = Note)
 @app.command()
 def rollback(name: str, reviewer: str = Reviewer, note: str = Note) -> None:
     """Let the champion before this one serve again."""
-    from resources.registry import model_decisions
-
     home = home_installation()
     with told():
         restored = model_decisions.rollback(home.registry, name, _decision(home, reviewer, note))
@@ -67,7 +62,6 @@ def rollback(name: str, reviewer: str = Reviewer, note: str = Note) -> None:
 def retire(name: str, version: int, reviewer: str = Reviewer, note: str = Note) -> None:
     """Give a version up: it serves no more, and the table snapshots it learned from may expire."""
     from resources.lake.table_snapshots import release
-    from resources.registry import model_decisions
 
     home = home_installation()
     with told():

@@ -17,7 +17,7 @@ from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.realised import Realised, called, closed_lapses, closed_spends
 from cdap_assets.models.registering import REFERENCE
-from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES
+from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess, Session
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from ml.evaluation.drift import Drift, Reference
 
-VERSIONS = {lapse_model.NAME: "lapse_model_version", lifetime_value_model.NAME: "value_model_version"}
 SCORES = {lapse_model.NAME: "lapse_probability", lifetime_value_model.NAME: "expected_spend"}
 AGEING = {"T", "recency", "frequency"}  # grow with every week that the data covers
 NOT_YET = (
@@ -137,9 +136,9 @@ def spreads(session: InProcess, registry: ModelRegistry, rows: Rows) -> list[Spr
     if not days:
         return []
     scores = session.read(CUSTOMER_SCORES, {"snapshot_date": [max(days)]})
-    (scored_by,) = scores.select(*VERSIONS.values()).limit(1).to_pyarrow().to_pylist()
+    (scored_by,) = scores.select(*VERSION_COLUMNS.values()).limit(1).to_pyarrow().to_pylist()
     found = []
-    for name, column in VERSIONS.items():
+    for name, column in VERSION_COLUMNS.items():
         try:
             version = registry.version(name, scored_by[column])
         except UnknownVersion:

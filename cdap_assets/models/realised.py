@@ -14,7 +14,7 @@ from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.candidate import interval_metrics
 from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.scores import CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.session import Session
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
@@ -52,12 +52,11 @@ def called(version: ModelVersion) -> str:
 class _Promise:
     """What a model's scores promise, and how it is looked up what came true.
 
-    ``version`` names the column of the version that scored. ``chosen`` picks the rows and columns to compare from
-    scores with their labels; ``judged`` gets them, and raises ``ValueError`` where they say nothing.
+    ``chosen`` picks the rows and columns to compare, and the version that scored, from scores with their labels;
+    ``judged`` gets them, and raises ``ValueError`` where they say nothing.
     """
 
     model: str
-    version: str
     labels: TableSpec
     horizon: int
     chosen: Callable[[ibis.Table], ibis.Table]
@@ -81,7 +80,9 @@ def _realised(session: Session, registry: ModelRegistry, arms: TableSpec, promis
     found = []
     for day in _closed(session, promise.labels.name):
         rows = promise.chosen(_joined(session, promise.labels, arms, day, promise.horizon)).to_pandas()
-        version = None if rows.empty else _scorer(registry, promise.model, int(rows[promise.version].iloc[0]))
+        if rows.empty:
+            continue
+        version = _scorer(registry, promise.model, int(rows[VERSION_COLUMNS[promise.model]].iloc[0]))
         if version is None:
             continue
         try:
@@ -178,7 +179,5 @@ def _told(figure: Interval, form: str) -> str:
     return f"{figure.value:{form}} [{figure.low:{form}}, {figure.high:{form}}]"
 
 
-LAPSES = _Promise(lapse_model.NAME, "lapse_model_version", LAPSE_LABELS, LAPSE_HORIZON, _lapses, _judged_lapses)
-SPENDS = _Promise(
-    lifetime_value_model.NAME, "value_model_version", VALUE_LABELS, VALUE_HORIZON, _spends, _judged_spends
-)
+LAPSES = _Promise(lapse_model.NAME, LAPSE_LABELS, LAPSE_HORIZON, _lapses, _judged_lapses)
+SPENDS = _Promise(lifetime_value_model.NAME, VALUE_LABELS, VALUE_HORIZON, _spends, _judged_spends)

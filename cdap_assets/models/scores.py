@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 BATCH = 50_000  # customers in memory at a time
+# by model: the column that tells which version scored
+VERSION_COLUMNS = {lapse_model.NAME: "lapse_model_version", lifetime_value_model.NAME: "value_model_version"}
 
 CUSTOMER_SCORES = TableSpec(
     "customer_scores",
