@@ -150,6 +150,7 @@ def training_stage(home: Installation, target: date) -> Stage | None:
 def planning_stage(home: Installation, target: date) -> Stage | None:
     """Scores and a plan for ``target``, when either is absent or made of something that has changed since.
 
+    What a person decided about the models in MLflow itself is recorded before.
     A rejected plan is followed by another draft; an approved one is not, for its customers are being contacted.
     Raises :class:`RetentionPolicyError` for a retention.yaml that cannot be used.
     """
