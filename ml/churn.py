@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from ml.blend import CalibratedBlend
-from ml.table import TableReader
+from ml.table import TableReader, outcomes
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,10 +41,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         """
         reader = TableReader(X)
         values = reader.values(X)
-        truth = _labels(y, len(values))
-        customer = np.arange(len(truth)) if groups is None else pd.factorize(pd.Series(np.asarray(groups)))[0]
-        if len(customer) != len(truth):
-            raise ValueError(f"X has {len(truth)} rows and groups {len(customer)}")
+        truth, customer = outcomes(y, groups, len(values), "leaves")
         if np.isnan(values).all():
             raise ValueError("every feature of every customer is unknown (NaN)")
         for label, name in ((0, "stay"), (1, "leave")):
@@ -84,13 +81,3 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "blend_")
         added = self.blend_.contributions(self._reader.values(X))
         return pd.DataFrame(added, index=X.index, columns=self.feature_names_in_)
-
-
-def _labels(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.int_]:
-    truth = np.asarray(y)
-    if truth.shape != (rows,):
-        raise ValueError(f"X has {rows} rows; y must have shape ({rows},), found {truth.shape}")
-    found = sorted(pd.unique(pd.Series(truth)).tolist(), key=str)
-    if found != [0, 1]:
-        raise ValueError(f"y must hold both 0 (stays) and 1 (leaves) and nothing else, found {found[:5]}")
-    return truth.astype(int)

@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from ml.blend import CalibratedBlend
-from ml.table import column_names, numbers
+from ml.table import column_names, numbers, outcomes
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +39,10 @@ class LapseClassifier(ClassifierMixin, BaseEstimator):
         """
         names = column_names(X)
         values = numbers(X, names)
-        truth, customer = _labels(y, groups, len(values))
+        truth, customer = outcomes(y, groups, len(values), "lapses")
+        customers = len(np.unique(customer))
+        if customers < FOLDS:
+            raise ValueError(f"at least {FOLDS} customers are needed to calibrate, found {customers}")
         if np.isnan(values).all():
             raise ValueError("every feature of every customer is unknown (NaN)")
 
@@ -73,19 +76,3 @@ class LapseClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "blend_")
         added = self.blend_.contributions(numbers(X, list(self.feature_names_in_)))
         return pd.DataFrame(added, index=X.index, columns=self.feature_names_in_)
-
-
-def _labels(y: npt.ArrayLike, groups: npt.ArrayLike, rows: int) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.intp]]:
-    truth, customer = np.asarray(y), np.asarray(groups)
-    if truth.shape != (rows,) or customer.shape != (rows,):
-        raise ValueError(
-            f"X has {rows} rows; y and groups must have shape ({rows},), found {truth.shape} and {customer.shape}"
-        )
-    found = sorted(pd.unique(pd.Series(truth)).tolist())
-    if found != [0, 1]:
-        raise ValueError(f"y must hold both 0 (stays) and 1 (lapses) and nothing else, found {found[:5]}")
-    # numbers instead of ids: grouping by text costs more than a fit
-    number, names = pd.factorize(pd.Series(customer))
-    if len(names) < FOLDS:
-        raise ValueError(f"at least {FOLDS} customers are needed to calibrate, found {len(names)}")
-    return truth.astype(int), number

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Protocol
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,14 +41,40 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class OutOfTime:
-    """Figures per test snapshot in order and pooled, and the predictions behind them.
+class ValueFigures:
+    """How well spend was predicted on one test snapshot, or on all of them pooled (snapshot_date None).
 
-    `predictions` has columns snapshot_date, customer_id, label, probability, baseline, and those asked to be kept.
+    Errors are money per customer, bias is in percent of the total, Gini 0 to 1; intervals are 95 % by customer.
+    `naive_` figures are of the naive rule on the same customers; `mae_gain` is its error less the model's.
     """
 
-    snapshots: tuple[Figures, ...]
-    pooled: Figures
+    snapshot_date: date | None
+    n: int
+    mean: float
+    mae: Interval
+    rmse: Interval
+    bias_percent: Interval
+    gini: Interval
+    naive_mae: Interval
+    naive_rmse: Interval
+    naive_bias_percent: Interval
+    naive_gini: Interval
+    mae_gain: Interval
+
+
+Measured = TypeVar("Measured", Figures, ValueFigures)
+
+
+@dataclass(frozen=True)
+class OutOfTime(Generic[Measured]):
+    """Figures per test snapshot in order and pooled, and the predictions behind them.
+
+    `predictions` has columns snapshot_date, customer_id, label and those asked to be kept; then probability and
+    baseline, or predicted and naive of spend.
+    """
+
+    snapshots: tuple[Measured, ...]
+    pooled: Measured
     predictions: pd.DataFrame
 
 
@@ -71,7 +98,7 @@ def out_of_time(
     keep: Sequence[str] = (),
     seed: int = 0,
     resamples: int = 500,
-) -> OutOfTime:
+) -> OutOfTime[Figures]:
     """Train anew for each test snapshot on what was known by then, and judge all predictions.
 
     `frame` has one row per snapshot_date (datetime.date) and customer_id, a label of 0 and 1, and the
@@ -81,66 +108,18 @@ def out_of_time(
     closed snapshot before it or a single class.
     """
     _check(frame, baseline)
-    if not test_snapshots:
-        raise ValueError("at least one test snapshot is needed")
-    parts = []
-    for test in sorted(set(test_snapshots)):
+
+    def predicted(rows: pd.DataFrame, test: date) -> dict[str, npt.ArrayLike]:
         closed = training_snapshots(frame["snapshot_date"], test, horizon_days)
         if not closed:
             raise ValueError(
                 f"no snapshot has its {horizon_days}-day label closed by the test snapshot {test}; "
                 "test a later one or build earlier snapshots"
             )
-        rows = frame[frame["snapshot_date"] == test]
-        if rows.empty:
-            raise ValueError(f"the frame has no rows for the test snapshot {test}")
         model = fit(frame[frame["snapshot_date"].isin(closed)])
-        part = rows[["snapshot_date", "customer_id", "label", *keep]].copy()
-        part["probability"] = model.predict_proba(rows)[:, 1]
-        part["baseline"] = rows[baseline].astype(float)
-        parts.append(part)
-    predictions = pd.concat(parts, ignore_index=True)
-    return OutOfTime(
-        snapshots=tuple(
-            _figures(part, part["snapshot_date"].iloc[0], seed=seed, resamples=resamples) for part in parts
-        ),
-        pooled=_figures(predictions, None, seed=seed, resamples=resamples),
-        predictions=predictions,
-    )
+        return {"probability": model.predict_proba(rows)[:, 1], "baseline": rows[baseline].astype(float)}
 
-
-@dataclass(frozen=True)
-class ValueFigures:
-    """How well spend was predicted on one test snapshot, or on all of them pooled (snapshot_date None).
-
-    Errors are money per customer, bias is in percent of the total, Gini 0 to 1; intervals are 95 % by customer.
-    `naive_` figures are of the naive rule on the same customers; `mae_gain` is its error less the model's.
-    """
-
-    snapshot_date: date | None
-    n: int
-    mean: float
-    mae: Interval
-    rmse: Interval
-    bias_percent: Interval
-    gini: Interval
-    naive_mae: Interval
-    naive_rmse: Interval
-    naive_bias_percent: Interval
-    naive_gini: Interval
-    mae_gain: Interval
-
-
-@dataclass(frozen=True)
-class ValueOutOfTime:
-    """Figures per test snapshot in order and pooled, and the predictions behind them.
-
-    `predictions` has columns snapshot_date, customer_id, label, predicted, naive, and those asked to be kept.
-    """
-
-    snapshots: tuple[ValueFigures, ...]
-    pooled: ValueFigures
-    predictions: pd.DataFrame
+    return _tested(frame, test_snapshots, keep, predicted, partial(_figures, seed=seed, resamples=resamples))
 
 
 def value_out_of_time(
@@ -152,7 +131,7 @@ def value_out_of_time(
     keep: Sequence[str] = (),
     seed: int = 0,
     resamples: int = 500,
-) -> ValueOutOfTime:
+) -> OutOfTime[ValueFigures]:
     """Judge a model of purchase histories on what its customers then spent, snapshot by snapshot.
 
     `frame` has one row per snapshot_date and customer_id and the label, the spend of the window after it.
@@ -161,24 +140,33 @@ def value_out_of_time(
     missing, a row is there twice, a label is missing, or a test snapshot has no rows.
     """
     _check(frame, "label")
+
+    def predicted(rows: pd.DataFrame, _test: date) -> dict[str, npt.ArrayLike]:
+        known = rows.drop(columns="label")
+        return {"predicted": np.asarray(predict(known)), "naive": np.asarray(naive(known))}
+
+    return _tested(frame, test_snapshots, keep, predicted, partial(_value_figures, seed=seed, resamples=resamples))
+
+
+def _tested(
+    frame: pd.DataFrame,
+    test_snapshots: Sequence[date],
+    keep: Sequence[str],
+    predicted: Callable[[pd.DataFrame, date], dict[str, npt.ArrayLike]],
+    figures: Callable[[pd.DataFrame, date | None], Measured],
+) -> OutOfTime[Measured]:
+    """Each test snapshot's rows with what is `predicted` of them, and the figures of each and of all."""
     if not test_snapshots:
         raise ValueError("at least one test snapshot is needed")
-    parts = []
+    parts = {}
     for test in sorted(set(test_snapshots)):
         rows = frame[frame["snapshot_date"] == test]
         if rows.empty:
             raise ValueError(f"the frame has no rows for the test snapshot {test}")
-        known = rows.drop(columns="label")
-        part = rows[["snapshot_date", "customer_id", "label", *keep]].copy()
-        part["predicted"], part["naive"] = np.asarray(predict(known)), np.asarray(naive(known))
-        parts.append(part)
-    predictions = pd.concat(parts, ignore_index=True)
-    return ValueOutOfTime(
-        snapshots=tuple(
-            _value_figures(part, part["snapshot_date"].iloc[0], seed=seed, resamples=resamples) for part in parts
-        ),
-        pooled=_value_figures(predictions, None, seed=seed, resamples=resamples),
-        predictions=predictions,
+        parts[test] = rows[["snapshot_date", "customer_id", "label", *keep]].assign(**predicted(rows, test))
+    predictions = pd.concat(parts.values(), ignore_index=True)
+    return OutOfTime(
+        tuple(figures(part, test) for test, part in parts.items()), figures(predictions, None), predictions
     )
 
 

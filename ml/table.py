@@ -102,6 +102,24 @@ def numbers(X: pd.DataFrame, names: list[str]) -> Floats:
     return values
 
 
+def outcomes(
+    y: npt.ArrayLike, groups: npt.ArrayLike | None, rows: int, one: str
+) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.intp]]:
+    """y as 0 and 1 (rows,), and the customer of each row as a number; without `groups` each row is a customer.
+
+    `one` says what 1 means. Raises ValueError for another length, or a y that is not both 0 and 1.
+    """
+    truth, customer = np.asarray(y), np.arange(rows) if groups is None else np.asarray(groups)
+    for name, found in (("y", truth), ("groups", customer)):
+        if found.shape != (rows,):
+            raise ValueError(f"X has {rows} rows; {name} must have shape ({rows},), found {found.shape}")
+    classes = sorted(pd.unique(pd.Series(truth)).tolist(), key=str)
+    if classes != [0, 1]:
+        raise ValueError(f"y must hold both 0 (stays) and 1 ({one}) and nothing else, found {classes[:5]}")
+    # numbers instead of ids: grouping by text costs more than a fit
+    return truth.astype(int), pd.factorize(pd.Series(customer))[0]
+
+
 def _kind(column: pd.Series) -> str:
     # booleans count as numeric in pandas
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):

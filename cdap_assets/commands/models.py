@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cdap_assets.commands.home import console, home_installation, told
 from cdap_assets.models.champion import MODELS
+from resources.registry import model_decisions
+from resources.registry.model_decisions import Decision
+
+if TYPE_CHECKING:
+    from cdap_assets.installation import Installation
 
 app = typer.Typer(help="Look at model versions, make one the champion, go back, retire.", no_args_is_help=True)
 Reviewer = typer.Option(..., "--reviewer", "--by", help="the person who decides")
 Note = typer.Option("", "--note", "--reason", help="why, kept with the decision")
 
 
-def _named(reviewer: str) -> str:
+def _decision(home: Installation, reviewer: str, note: str) -> Decision:
     if not reviewer.strip():
         raise ValueError("a person decides: give a name with --reviewer")
-    return reviewer
+    return Decision(reviewer, home.clock(), note)
 
 
 @app.command("list")
@@ -38,7 +45,7 @@ def approve(name: str, version: int, reviewer: str = Reviewer, note: str = Note)
     """Make a version the champion, after reading its review page."""
     home = home_installation()
     with told():
-        approved = home.registry.approve(name, version, by=_named(reviewer), at=home.clock(), reason=note)
+        approved = model_decisions.approve(home.registry, name, version, _decision(home, reviewer, note))
     console.print(f"{name} version {approved.version} is champion, approved by {reviewer}; `cdap run` scores with it")
 
 
@@ -47,7 +54,7 @@ def rollback(name: str, reviewer: str = Reviewer, note: str = Note) -> None:
     """Let the champion before this one serve again."""
     home = home_installation()
     with told():
-        restored = home.registry.rollback(name, by=_named(reviewer), at=home.clock(), reason=note)
+        restored = model_decisions.rollback(home.registry, name, _decision(home, reviewer, note))
     console.print(f"{name} version {restored.version} is champion again; `cdap run` scores with it")
 
 
@@ -58,6 +65,6 @@ def retire(name: str, version: int, reviewer: str = Reviewer, note: str = Note) 
 
     home = home_installation()
     with told():
-        retired = home.registry.retire(name, version, by=_named(reviewer), at=home.clock(), reason=note)
+        retired = model_decisions.retire(home.registry, name, version, _decision(home, reviewer, note))
         freed = release(home.lakehouse, retired.snapshot_tag)
     console.print(f"{name} version {version} is retired; snapshots of {', '.join(freed) or 'no table'} may expire")

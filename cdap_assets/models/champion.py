@@ -1,30 +1,39 @@
 """The champions: which version of each model serves, and whether a person has approved it."""
 
-from datetime import UTC
-
 import dagster as dg
 
 from cdap_assets.models import lapse_model, lifetime_value_model
-from resources.clock import utc_now
-from resources.registry.model_registry import ModelRegistry, ModelVersion
+from resources.clock import Clock
+from resources.registry.model_decisions import record_decisions
+from resources.registry.model_registry import ModelRegistry, UnknownVersion
+from resources.registry.model_version import ModelVersion
 
 MODELS = (lapse_model.NAME, lifetime_value_model.NAME)
 
 
 def serving(registry: ModelRegistry) -> dict[str, ModelVersion]:
-    """The champion of each model that has one; what a person decided in MLflow itself is recorded before."""
-    seen_at = utc_now().replace(tzinfo=UTC)
-    return {name: version for name in MODELS if (version := registry.note_decisions(name, seen_at)) is not None}
+    """The champion of each model that has one.
+
+    Raises :class:`~resources.registry.model_registry.UnknownVersion` for a champion that was registered by hand.
+    """
+    return {name: version for name in MODELS if (version := registry.champion(name)) is not None}
 
 
-def missing(champions: dict[str, ModelVersion]) -> str:
-    """What to do about models without a champion."""
+def champions_or_failure(registry: ModelRegistry) -> dict[str, ModelVersion]:
+    """The champion of every model. Raises ``dg.Failure``, which says what to do, where one cannot serve."""
+    try:
+        champions = serving(registry)
+    except UnknownVersion as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     absent = ", ".join(name for name in MODELS if name not in champions)
-    return (
-        f"no champion of {absent}: train it (`cdap run`), and if its gates failed, look at its review page. "
-        "A version that passed its gates becomes champion with "
-        "`cdap models approve NAME VERSION --reviewer YOU --note WHY`."
-    )
+    if absent:
+        raise dg.Failure(
+            f"no champion of {absent}: train it (`cdap run`), and if its gates failed, look at its review page. "
+            "A version that passed its gates becomes champion with "
+            "`cdap models approve NAME VERSION --reviewer YOU --note WHY`.",
+            allow_retries=False,
+        )
+    return champions
 
 
 @dg.asset(
@@ -37,11 +46,10 @@ def missing(champions: dict[str, ModelVersion]) -> str:
         "Its data version is the model versions, so scores follow a change of champion, not every training."
     ),
 )
-def champion(registry: dg.ResourceParam[ModelRegistry]) -> dg.MaterializeResult:
-    """Read the registry."""
-    champions = serving(registry)
-    if len(champions) < len(MODELS):
-        raise dg.Failure(missing(champions), allow_retries=False)
+def champion(registry: dg.ResourceParam[ModelRegistry], clock: dg.ResourceParam[Clock]) -> dg.MaterializeResult:
+    """Record what a person decided in MLflow itself, and read which versions serve."""
+    record_decisions(registry, MODELS, clock())
+    champions = champions_or_failure(registry)
     lines = ["| model | version | approved by | gates |", "|---|---:|---|---|"]
     lines += [
         f"| {v.name} | {v.version} | {v.tags.get('approved_by') or '**unreviewed**'} | {v.tags.get('gates')} |"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class GateResult:
     note: str = ""
 
 
-def gate_specs(asset: str, gates: dict[str, str]) -> list[dg.AssetCheckSpec]:
+def gate_specs(asset: str, gates: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
     """A check per gate; ``gates`` are names with what they ask."""
     return [dg.AssetCheckSpec(name, asset=asset, description=asked) for name, asked in gates.items()]
 

@@ -17,19 +17,19 @@ from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.realised import Realised, called, closed_lapses, closed_spends
 from cdap_assets.models.registering import REFERENCE
-from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES
+from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess, Session
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 from resources.registry.model_version import ModelVersion
+from resources.registry.recording import log_monitoring
 
 if TYPE_CHECKING:
     import ibis
 
     from ml.evaluation.drift import Drift, Reference
 
-VERSIONS = {lapse_model.NAME: "lapse_model_version", lifetime_value_model.NAME: "value_model_version"}
 SCORES = {lapse_model.NAME: "lapse_probability", lifetime_value_model.NAME: "expected_spend"}
 AGEING = {"T", "recency", "frequency"}  # grow with every week that the data covers
 NOT_YET = (
@@ -78,33 +78,6 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
 
     @dg.asset_check(
         asset=CUSTOMER_SCORES.name,
-        description=(
-            "the newest scores are spread as in the training of the versions that scored: population stability index "
-            "at most .1, or within chance; above .25 they are the scores of other customers"
-        ),
-    )
-    def score_drift(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
-        with lakehouse.in_process() as session:
-            return drift_result("score", spreads(session, registry, score_rows), registry)
-
-    @dg.asset_check(
-        asset=CUSTOMER_SCORES.name,
-        additional_deps=[CUSTOMER_FEATURES.name],
-        description=(
-            "each input of the newest scores is spread as in the training of the versions that scored: population "
-            "stability index at most .1, or within chance; above .25 the model has not met such customers"
-        ),
-    )
-    def input_drift(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
-        with lakehouse.in_process() as session:
-            return drift_result("input", spreads(session, registry, input_rows), registry)
-
-    @dg.asset_check(
-        asset=CUSTOMER_SCORES.name,
         additional_deps=[LAPSE_LABELS.name, VALUE_LABELS.name],
         # labels close without a new score; most snapshots are never scored, and keep it from nothing
         automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
@@ -121,7 +94,38 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
             found = [*closed_lapses(session, registry, specs["arms"]), *closed_spends(session, registry, specs["arms"])]
         return realised_result(found, registry)
 
-    return [score_drift, input_drift, realised_as_predicted]
+    return [
+        drift_check(
+            "score",
+            score_rows,
+            (),
+            "the newest scores are spread as in the training of the versions that scored: population stability index "
+            "at most .1, or within chance; above .25 they are the scores of other customers",
+        ),
+        drift_check(
+            "input",
+            input_rows,
+            (CUSTOMER_FEATURES.name,),
+            "each input of the newest scores is spread as in the training of the versions that scored: population "
+            "stability index at most .1, or within chance; above .25 the model has not met such customers",
+        ),
+        realised_as_predicted,
+    ]
+
+
+def drift_check(what: str, rows: Rows, reads: Sequence[str], description: str) -> dg.AssetChecksDefinition:
+    """The check on the drift of ``what`` ("score" or "input") in ``rows``; ``reads`` are tables beside the scores."""
+
+    @dg.asset_check(
+        asset=CUSTOMER_SCORES.name, name=f"{what}_drift", additional_deps=list(reads), description=description
+    )
+    def drift_of(
+        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
+    ) -> dg.AssetCheckResult:
+        with lakehouse.in_process() as session:
+            return drift_result(what, spreads(session, registry, rows), registry)
+
+    return drift_of
 
 
 def spreads(session: InProcess, registry: ModelRegistry, rows: Rows) -> list[Spread]:
@@ -132,9 +136,9 @@ def spreads(session: InProcess, registry: ModelRegistry, rows: Rows) -> list[Spr
     if not days:
         return []
     scores = session.read(CUSTOMER_SCORES, {"snapshot_date": [max(days)]})
-    (scored_by,) = scores.select(*VERSIONS.values()).limit(1).to_pyarrow().to_pylist()
+    (scored_by,) = scores.select(*VERSION_COLUMNS.values()).limit(1).to_pyarrow().to_pylist()
     found = []
-    for name, column in VERSIONS.items():
+    for name, column in VERSION_COLUMNS.items():
         try:
             version = registry.version(name, scored_by[column])
         except UnknownVersion:
@@ -177,7 +181,7 @@ def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) ->
     """The drift of ``what`` ("score" or "input") as a check, logged on the runs of the versions."""
     for spread in found:
         metrics = {f"{what}_psi_{drift.column}": drift.psi for drift in spread.drifts or ()}
-        registry.log_monitoring(spread.version, metrics, spread.snapshot)
+        log_monitoring(registry, spread.version, metrics, spread.snapshot)
     rows: list[dict[str, str | int | float]] = [
         {
             "version": called(spread.version),
@@ -205,7 +209,7 @@ def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) ->
 def realised_result(found: Sequence[Realised], registry: ModelRegistry) -> dg.AssetCheckResult:
     """What came true as a check that judges each model by its newest closed snapshot; logged on the versions' runs."""
     for one in found:
-        registry.log_monitoring(one.version, one.metrics, one.snapshot)
+        log_monitoring(registry, one.version, one.metrics, one.snapshot)
     newest = list({one.version.name: one for one in found}.values())
     wrong = [told for one in newest for told in one.wrong]
     told: list[dict[str, str | int | float]] = [

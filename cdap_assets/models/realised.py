@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -11,17 +11,19 @@ import ibis
 
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZON, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.candidate import interval_metrics
 from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.scores import CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.session import Session
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 from resources.registry.model_version import ModelVersion
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ml.evaluation import Interval
-    from ml.evaluation.realised import RealisedLapse, RealisedSpend
 
 SNAPSHOTS_COMPARED = 6  # the newest closed ones, as many as a version is tested on
 CONTACT = "contact"  # the arm whose customers somebody tried to keep
@@ -46,51 +48,47 @@ def called(version: ModelVersion) -> str:
     return f"{version.name} v{version.version}"
 
 
+@dataclass(frozen=True)
+class _Promise:
+    """What a model's scores promise, and how it is looked up what came true.
+
+    ``chosen`` picks the rows and columns to compare, and the version that scored, from scores with their labels;
+    ``judged`` gets them, and raises ``ValueError`` where they say nothing.
+    """
+
+    model: str
+    labels: TableSpec
+    horizon: int
+    chosen: Callable[[ibis.Table], ibis.Table]
+    judged: Callable[[date, ModelVersion, pd.DataFrame], Realised]
+
+
 def closed_lapses(session: Session, registry: ModelRegistry, arms: TableSpec) -> list[Realised]:
     """Lapse probabilities of the newest snapshots whose label has closed, oldest first.
 
     Snapshots scored by a version that the registry no longer holds are passed over.
     """
-    from ml.evaluation.realised import realised_lapse
-
-    found = []
-    for day in _closed(session, LAPSE_LABELS.name):
-        rows = _joined(session, LAPSE_LABELS, arms, day, LAPSE_HORIZON)
-        rows = rows.filter(rows.eligible & rows.lapse_probability.notnull() & rows.lapsed.notnull())
-        frame = rows.select("lapse_probability", "lapsed", version=rows.lapse_model_version).to_pandas()
-        version = None if frame.empty else _scorer(registry, lapse_model.NAME, int(frame["version"].iloc[0]))
-        if version is None:
-            continue
-        try:
-            figures = realised_lapse(frame["lapsed"], frame["lapse_probability"])
-        except ValueError as error:  # too few lapsed, or stayed, to say anything
-            found.append(Realised(day, version, {}, (), f"{called(version)} on {day}: {error}"))
-        else:
-            found.append(_lapse(day, version, figures))
-    return found
+    return _realised(session, registry, arms, LAPSES)
 
 
 def closed_spends(session: Session, registry: ModelRegistry, arms: TableSpec) -> list[Realised]:
     """Expected spend of the newest snapshots whose label has closed, oldest first; passed over as for lapses."""
-    from ml.evaluation.realised import realised_spend
+    return _realised(session, registry, arms, SPENDS)
 
+
+def _realised(session: Session, registry: ModelRegistry, arms: TableSpec, promise: _Promise) -> list[Realised]:
     found = []
-    for day in _closed(session, VALUE_LABELS.name):
-        rows = _joined(session, VALUE_LABELS, arms, day, VALUE_HORIZON)
-        frame = rows.select(
-            expected=rows.expected_spend.cast("float64"),
-            actual=rows.net.cast("float64"),
-            version=rows.value_model_version,
-        ).to_pandas()
-        version = None if frame.empty else _scorer(registry, lifetime_value_model.NAME, int(frame["version"].iloc[0]))
+    for day in _closed(session, promise.labels.name):
+        rows = promise.chosen(_joined(session, promise.labels, arms, day, promise.horizon)).to_pandas()
+        if rows.empty:
+            continue
+        version = _scorer(registry, promise.model, int(rows[VERSION_COLUMNS[promise.model]].iloc[0]))
         if version is None:
             continue
         try:
-            figures = realised_spend(frame["actual"], frame["expected"])
-        except ValueError as error:  # nobody spent: a bias in percent has no meaning
+            found.append(promise.judged(day, version, rows))
+        except ValueError as error:  # too few lapsed, or stayed, or nobody spent: nothing can be said
             found.append(Realised(day, version, {}, (), f"{called(version)} on {day}: {error}"))
-        else:
-            found.append(_spend(day, version, figures))
     return found
 
 
@@ -123,7 +121,15 @@ def _joined(session: Session, labels: TableSpec, arms: TableSpec, day: date, hor
     return scores.join(truth.select(wanted), "customer_id").anti_join(contacted, "customer_id")
 
 
-def _lapse(day: date, version: ModelVersion, found: RealisedLapse) -> Realised:
+def _lapses(rows: ibis.Table) -> ibis.Table:
+    rows = rows.filter(rows.eligible & rows.lapse_probability.notnull() & rows.lapsed.notnull())
+    return rows.select("lapse_probability", "lapsed", "lapse_model_version")
+
+
+def _judged_lapses(day: date, version: ModelVersion, rows: pd.DataFrame) -> Realised:
+    from ml.evaluation.realised import realised_lapse
+
+    found = realised_lapse(rows["lapsed"], rows["lapse_probability"])
     said, bar = found.lapses / found.n + found.gap.value, lapse_judging.MOST_CALIBRATION_ERROR
     wrong = []
     if found.gap.low > bar or found.gap.high < -bar:
@@ -141,11 +147,22 @@ def _lapse(day: date, version: ModelVersion, found: RealisedLapse) -> Realised:
         f"{said:.1%} said and {found.lapses / found.n:.1%} of {found.n:,} lapsed, AUC {_told(found.auc, '.3f')}, "
         f"log loss {_told(found.log_loss, '.3f')}"
     )
-    metrics = _metrics(auc=found.auc, calibration_gap=found.gap, log_loss=found.log_loss)
+    metrics = interval_metrics(
+        realised_auc=found.auc, realised_calibration_gap=found.gap, realised_log_loss=found.log_loss
+    )
     return Realised(day, version, metrics, tuple(wrong), words)
 
 
-def _spend(day: date, version: ModelVersion, found: RealisedSpend) -> Realised:
+def _spends(rows: ibis.Table) -> ibis.Table:
+    return rows.select(
+        "value_model_version", expected=rows.expected_spend.cast("float64"), actual=rows.net.cast("float64")
+    )
+
+
+def _judged_spends(day: date, version: ModelVersion, rows: pd.DataFrame) -> Realised:
+    from ml.evaluation.realised import realised_spend
+
+    found = realised_spend(rows["actual"], rows["expected"])
     bias, bar = found.bias_percent, value_judging.MOST_BIAS
     wrong = []
     if bias.low > bar or bias.high < -bar:
@@ -154,17 +171,13 @@ def _spend(day: date, version: ModelVersion, found: RealisedSpend) -> Realised:
             f"are too {'high' if bias.value > 0 else 'low'}; retrain"
         )
     words = f"bias {_told(bias, '+.1f')} %, MAE {_told(found.mae, '.2f')} over {found.n:,} customers"
-    return Realised(day, version, _metrics(bias_percent=bias, mae=found.mae), tuple(wrong), words)
-
-
-def _metrics(**figures: Interval) -> dict[str, float]:
-    named = {f"realised_{name}": figure for name, figure in figures.items()}
-    return {
-        f"{name}{suffix}": value
-        for name, figure in named.items()
-        for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high))
-    }
+    metrics = interval_metrics(realised_bias_percent=bias, realised_mae=found.mae)
+    return Realised(day, version, metrics, tuple(wrong), words)
 
 
 def _told(figure: Interval, form: str) -> str:
     return f"{figure.value:{form}} [{figure.low:{form}}, {figure.high:{form}}]"
+
+
+LAPSES = _Promise(lapse_model.NAME, LAPSE_LABELS, LAPSE_HORIZON, _lapses, _judged_lapses)
+SPENDS = _Promise(lifetime_value_model.NAME, VALUE_LABELS, VALUE_HORIZON, _spends, _judged_spends)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from math import isclose, isnan
+from typing import Any
 
-from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.candidate import ModelRecipe
 from cdap_assets.models.lapse_model import asset as lapse_asset
 from cdap_assets.models.lifetime_value_model import asset as value_asset
 from cdap_assets.models.purpose import Selection
@@ -19,9 +20,10 @@ from resources.lake.session import InProcess
 from resources.lake.table_snapshots import is_kept, let_go, release
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion
+from resources.registry.recording import tag
 
 TOLERANCE = 1e-6  # relative: other processors add floating point numbers in another order
-TRAINERS = {lapse_model.NAME: lapse_asset.train, lifetime_value_model.NAME: value_asset.train}
+RECIPES: dict[str, ModelRecipe[Any]] = {recipe.name: recipe for recipe in (lapse_asset.RECIPE, value_asset.RECIPE)}
 SINCE = "not_reproducible_since"
 
 
@@ -69,8 +71,8 @@ def reproduce(lakehouse: Lakehouse, registry: ModelRegistry, name: str, number: 
     of then did decides a gate and no metric, so it is not asked again. Raises :class:`NotReproducible`,
     :class:`~resources.registry.model_registry.UnknownVersion`, or ``ValueError`` for another model.
     """
-    if name not in TRAINERS:
-        raise ValueError(f"there is no model {name}; there are {', '.join(TRAINERS)}")
+    if name not in RECIPES:
+        raise ValueError(f"there is no model {name}; there are {', '.join(RECIPES)}")
     version = registry.version(name, number)
     _refuse_gone(lakehouse, version)
     features = tuple(version.params["allowed_features"].split(", "))
@@ -78,11 +80,11 @@ def reproduce(lakehouse: Lakehouse, registry: ModelRegistry, name: str, number: 
     snapshots = {table: read.snapshot_id for table, read in version.inputs.items()}
     with pinned(lakehouse, snapshots) as session:
         cutoff = date.fromisoformat(as_of) if as_of else None
-        candidate = TRAINERS[name](session, cutoff, Selection(features, ()), None)
+        candidate = RECIPES[name].train(session, cutoff, Selection(features, ()), None)
     # not the run's metrics, to which monitoring adds
     recorded: dict[str, float] = json.loads(registry.text(version, METRICS))
     found = tuple(Compared(metric, value, candidate.metrics.get(metric)) for metric, value in sorted(recorded.items()))
-    return Reproduction(version, found, version.tags["code_version"], candidate.code_version)
+    return Reproduction(version, found, version.tags["code_version"], RECIPES[name].code_version)
 
 
 def pinned(lakehouse: Lakehouse, snapshots: Mapping[str, int]) -> InProcess:
@@ -116,15 +118,16 @@ def erase_history(
     ``tables`` are snapshot ids by table; the current snapshot is none of them, for rows are erased by a publish
     first. ``erasure`` names the request, never the person. Gives the versions that can no longer be reproduced: each
     has the tag ``not_reproducible_since``, and its other tables' snapshots are released. It goes on serving.
+    ``at`` is a naive UTC instant.
     """
     # told first: of a process that dies in between, versions say so too early, and the erasure is done again
     since = f"erasure {erasure} of {at.date().isoformat()}"
     told = []
-    for version in registry.all_versions(tuple(TRAINERS)):
+    for version in registry.all_versions(tuple(RECIPES)):
         lost = [table for table, read in version.inputs.items() if read.snapshot_id in tables.get(table, ())]
         if lost:
             if SINCE not in version.tags:
-                registry.tag(version.name, version.version, {SINCE: since})
+                tag(registry, version.name, version.version, {SINCE: since})
             told.append(registry.version(version.name, version.version))
     for table, snapshots in tables.items():
         let_go(lakehouse, table, snapshots)

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from cdap_assets.models.comparison import Comparison
-from cdap_assets.models.gates import GateResult
-from cdap_assets.models.purpose import Selection
-from cdap_assets.models.registering import Context
+from cdap_assets.models.candidate import Candidate, ReviewContext
 from cdap_assets.models.training import LabelledFrame
 from ml.evaluation import Interval
 from ml.evaluation.drift import Drift, Reference
@@ -63,7 +60,7 @@ def weak_segments(gaps: Sequence[SegmentGap], shown: Any) -> list[str]:
     ]
 
 
-def drift(spread: Mapping[str, npt.ArrayLike], context: Context) -> tuple[str, tuple[Shift, ...]]:
+def drift(spread: Mapping[str, npt.ArrayLike], context: ReviewContext) -> tuple[str, tuple[Shift, ...]]:
     """How far inputs and scores have moved since the champion learned, and a word on what that is measured against.
 
     ``spread`` are the newest customers' inputs and scores by column; the champion keeps counts, and no customer.
@@ -110,29 +107,28 @@ def _feature_change(before: str, now: str) -> Change:
     )
 
 
-def shared(
-    frame: LabelledFrame,
-    gates: Sequence[GateResult],
-    used: Sequence[str],
-    selection: Selection,
-    comparison: Comparison,
-    context: Context,
-) -> dict[str, Any]:
+def shared_fields(candidate: Candidate, context: ReviewContext) -> dict[str, Any]:
     """The fields of a review that are the same for every model."""
-    first = context.champion is None and all(gate.passed for gate in gates)
-    held_back = tuple((entry.name, entry.reason) for entry in selection.held_back)
+    frame, champion = candidate.frame, context.champion
+    first = champion is None and all(gate.passed for gate in candidate.gates)
+    held_back = tuple((entry.name, entry.reason) for entry in candidate.selection.held_back)
+    since, shifts = drift(candidate.spread, context)
     return {
         "version": str(context.version),
         "stage": "unreviewed champion" if first else "challenger",
-        "replaces": str(context.champion.version) if context.champion else None,
+        "replaces": str(champion.version) if champion else None,
         "trained_at": context.trained_at,
         "code_version": context.code_version,
         "data_ends": context.data_ends,
         "label_card": tuple(LabelCount(day, eligible, excluded, base) for day, eligible, excluded, base in frame.card),
         "gates": tuple(
-            Gate(g.name.replace("_", " "), bool(g.passed), g.shown, g.bar, g.failure_means, g.note) for g in gates
+            Gate(g.name.replace("_", " "), bool(g.passed), g.shown, g.bar, g.failure_means, g.note)
+            for g in candidate.gates
         ),
         "lineage": tuple(Source(table, read.snapshot_id, read.rows) for table, read in frame.sources.items()),
-        "columns": Columns(tuple(used), held_back),
-        "against_champion": comparison.told,
+        "columns": Columns(tuple(candidate.inputs), held_back),
+        "against_champion": candidate.comparison.told,
+        "changes": changes(champion, candidate.all_params, candidate.metrics, context.code_version),
+        "drift_since": since,
+        "drift": shifts,
     }

@@ -13,7 +13,7 @@ from cdap_assets.features.customer_features import CUSTOMER_FEATURES, SNAPSHOT_D
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON, VALUE_HORIZON
 from cdap_assets.identity.customer_xref import CUSTOMER_ID
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS, missing, serving
+from cdap_assets.models.champion import champions_or_failure
 from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.training import as_floats
 from cdap_assets.table_assets.table_asset import requested_keys
@@ -21,7 +21,8 @@ from cdap_assets.table_assets.table_metadata import publish_metadata
 from resources.iceberg.table import MONEY, Column, Invariant, TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess
-from resources.registry.model_registry import ModelRegistry, ModelVersion
+from resources.registry.model_registry import ModelRegistry
+from resources.registry.model_version import ModelVersion
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 BATCH = 50_000  # customers in memory at a time
+# by model: the column that tells which version scored
+VERSION_COLUMNS = {lapse_model.NAME: "lapse_model_version", lifetime_value_model.NAME: "value_model_version"}
 
 CUSTOMER_SCORES = TableSpec(
     "customer_scores",
@@ -99,9 +102,7 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
         dates = [date.fromisoformat(key) for key in requested_keys(context)]
         if not dates:
             raise dg.Failure("customer_scores is built per snapshot date, and this run names none", allow_retries=False)
-        champions = serving(registry)
-        if len(champions) < len(MODELS):
-            raise dg.Failure(missing(champions), allow_retries=False)
+        champions = champions_or_failure(registry)
         refuse_leak(champions, dates)
         models = {name: registry.load(version) for name, version in champions.items()}
         with (

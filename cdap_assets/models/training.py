@@ -74,6 +74,11 @@ class LabelledFrame:
         """The last closed snapshots, which a version is judged on."""
         return self.snapshots[-TEST_SNAPSHOTS:]
 
+    @property
+    def newest(self) -> pd.DataFrame:
+        """The rows of the newest snapshot."""
+        return self.rows[self.rows["snapshot_date"] == self.snapshots[-1]]
+
 
 def as_floats(rows: pd.DataFrame, columns: Sequence[str] = FEATURES) -> pd.DataFrame:
     """The named columns as floats: money leaves decimal only here."""

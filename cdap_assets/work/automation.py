@@ -79,7 +79,7 @@ def automation(
     status = sensor_status(settings)
     sensors = [
         *landing_sensors(settings, lineage, status),
-        champion_sensor(status),
+        champion_sensor(clock, status),
         failure_sensor(settings, clock, status),
         dg.AutomationConditionSensorDefinition(
             "automation_sensor",
@@ -91,7 +91,7 @@ def automation(
     return [weekly_snapshots(settings, lineage), retraining(settings, lineage), reviewing(settings)], sensors
 
 
-def champion_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def champion_sensor(clock: Callable[[], datetime], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Sees a champion made in MLflow or on the command line, and has the asset ``champion`` follow it."""
 
     @dg.sensor(
@@ -104,7 +104,9 @@ def champion_sensor(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from cdap_assets.models.champion import serving
+        from resources.registry.model_decisions import record_decisions
 
+        record_decisions(context.resources.registry, MODELS, clock())
         champions = serving(context.resources.registry)
         if len(champions) < len(MODELS):
             return dg.SkipReason("not every model has a champion yet")

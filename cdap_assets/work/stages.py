@@ -26,6 +26,7 @@ from cdap_assets.retention.tables import PLAN_EVENTS
 from cdap_assets.table_assets.snapshots import WEEK, last_sunday, weeks_between
 from cdap_assets.work.jobs import UNPARTITIONED
 from resources.lake.session import Session
+from resources.registry.model_decisions import record_decisions
 
 RETRAIN_DAYS = 28
 CODE_VERSIONS = {lapse_model.NAME: lapse_model.VERSION, lifetime_value_model.NAME: lifetime_value_model.VERSION}
@@ -155,9 +156,11 @@ def training_stage(home: Installation, target: date) -> Stage | None:
 def planning_stage(home: Installation, target: date) -> Stage | None:
     """Scores and a plan for ``target``, when either is absent or made of something that has changed since.
 
+    What a person decided about the models in MLflow itself is recorded before.
     A rejected plan is followed by another draft; an approved one is not, for its customers are being contacted.
     Raises :class:`RetentionPolicyError` for a retention.yaml that cannot be used.
     """
+    record_decisions(home.registry, MODELS, home.clock())
     champions = serving(home.registry)
     if len(champions) < len(MODELS):
         return None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous_champion"
+# the tag that tells whether a version passed; every version that a training registered has it
+GATES, PASSED, NEVER_TRIED = "gates", "passed", "never tried"
+REVIEW_PAGE = "review.html"
+MONITORING = "monitoring/"  # of metrics that came after the training, of days on which the version served
 
 
 @dataclass(frozen=True)
@@ -16,20 +19,6 @@ class TableRead:
 
     snapshot_id: int
     rows: int
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Who decided about a version, when and why."""
-
-    by: str
-    at: datetime
-    reason: str = ""
-
-    def tags(self, what: str) -> dict[str, str]:
-        """As tags of a version: ``what`` is "approved" or "retired"."""
-        noun = {"approved": "approval", "retired": "retirement"}[what]
-        return {f"{what}_by": self.by, f"{what}_at": self.at.isoformat(), f"{noun}_reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class ModelVersion:
     @property
     def passed_gates(self) -> bool:
         """Whether it passed every gate when it was trained."""
-        return self.tags.get("gates") == "passed"
+        return self.tags.get(GATES) == PASSED
 
     @property
     def retired(self) -> bool:
@@ -72,6 +61,12 @@ class ModelVersion:
 def snapshot_tag(name: str, version: int) -> str:
     """The Iceberg tag of what a version of a model learned from."""
     return f"model.{name}.v{version}"
+
+
+def training_run(found: Any) -> str | None:
+    """The run of the training that registered MLflow's version; ``None`` for one made by hand, of which nothing is
+    known."""
+    return (found.run_id or None) if GATES in found.tags else None
 
 
 def inputs_of(inputs: Any) -> dict[str, TableRead]:

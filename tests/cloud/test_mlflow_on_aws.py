@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from resources.registry.model_decisions import Decision, approve
 from resources.registry.model_registry import ModelRegistry, RegistryUnavailable
 from resources.settings import Settings
 from tests.cloud.account import Aws
@@ -86,7 +87,7 @@ def test_a_version_is_registered_approved_and_loaded_and_a_server_that_ends_is_t
         first = register(registry)
         assert (first.version, first.aliases) == (1, ("challenger",))
         assert registry.review_page(first) == "<h1>Review of 1 beside None</h1>"
-        approved = registry.approve("lapse", register(registry).version, by="Ann", at=NOON)
+        approved = approve(registry, "lapse", register(registry).version, Decision("Ann", NOON))
         assert approved.aliases == ("challenger", "champion")
         assert registry.load(approved).predict(FRAME) == pytest.approx([2.0, 4.0, 6.0])
         assert not (settings.home / "mlflow").exists()

@@ -108,8 +108,12 @@ def test_unusable_input_is_named(model):
         LapseClassifier().fit(X.to_numpy(), y, groups)
     with pytest.raises(ValueError, match=r"both 0 .* and 1"):
         LapseClassifier().fit(X, np.zeros_like(y), groups)
-    with pytest.raises(ValueError, match="y and groups must have shape"):
+    with pytest.raises(ValueError, match="y must have shape"):
         LapseClassifier().fit(X, y[:-1], groups)
+    with pytest.raises(ValueError, match="groups must have shape"):
+        LapseClassifier().fit(X, y, groups[:-1])
+    with pytest.raises(ValueError, match="at least 3 customers are needed to calibrate, found 2"):
+        LapseClassifier().fit(X, y, groups % 2)
     with pytest.raises(ValueError, match="every feature"):
         LapseClassifier().fit(X * np.nan, y, groups)
     with pytest.raises(ValueError, match="fall into one of"):

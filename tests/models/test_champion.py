@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
 from cdap_assets.cli import app
-from cdap_assets.models.champion import MODELS, serving
+from cdap_assets.installation import Installation
+from cdap_assets.models.champion import MODELS, champion, serving
 from cdap_assets.work.automation import champion_sensor
+from cdap_assets.work.stages import planning_stage
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.table_snapshots import keep, tags_of
 from resources.registry.model_registry import ModelRegistry
@@ -21,7 +24,7 @@ from tests.shop import make_shop
 
 # MLflow's own: not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-NOON = datetime(2024, 3, 3, 12, tzinfo=UTC)
+NOON = datetime(2024, 3, 3, 12)
 LAPSE, VALUE = MODELS
 
 
@@ -38,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def tick(registry: ModelRegistry, cursor: str | None) -> tuple[int, str | None]:
     """One look of the sensor: the runs it asks for, and its cursor."""
     context = dg.build_sensor_context(cursor=cursor, resources={"registry": registry})
-    found = champion_sensor(dg.DefaultSensorStatus.STOPPED).evaluate_tick(context)
+    found = champion_sensor(lambda: NOON, dg.DefaultSensorStatus.STOPPED).evaluate_tick(context)
     return len(found.run_requests or []), found.cursor
 
 
@@ -60,12 +63,41 @@ def test_an_alias_or_a_tag_set_in_mlflow_is_recorded_and_asks_for_scores(home: S
     assert (asked, cursor) == (1, f"{LAPSE}:2:True, {VALUE}:1:True")
     tags = registry.version(VALUE, 1).tags
     assert (tags["approved_by"], tags["approval_reason"]) == ("Ann", "level is right")
-    assert datetime.fromisoformat(tags["approved_at"]).tzinfo is not None
+    assert datetime.fromisoformat(tags["approved_at"]) == NOON.replace(tzinfo=UTC)
 
     # going back by hand: moving the alias is enough
     registry.client.set_registered_model_alias(LAPSE, "champion", "1")
     assert tick(registry, cursor)[0] == 1
     assert serving(registry)[LAPSE].version == 1
+
+
+def test_reading_what_serves_writes_nothing_and_a_run_records_a_decision_once_by_its_clock(tmp_path: Path) -> None:
+    home = Installation.of(make_shop(tmp_path / "home"), clock=lambda: NOON)
+    for name in (LAPSE, VALUE, LAPSE):
+        register_and_serve(home.registry, name)
+    home.registry.client.set_registered_model_alias(LAPSE, "champion", "2")
+    assert serving(home.registry)[LAPSE].version == 2
+    assert "approved_at" not in home.registry.version(LAPSE, 2).tags
+
+    assert planning_stage(home, date(2024, 3, 3)) is None  # there is nothing to score
+    recorded = home.registry.version(LAPSE, 2).tags
+    assert datetime.fromisoformat(recorded["approved_at"]) == NOON.replace(tzinfo=UTC)
+
+    home.registry.client.set_model_version_tag(VALUE, "1", "approved_by", "Ann")
+    later = NOON + timedelta(days=1)
+    assert isinstance(champion(registry=home.registry, clock=lambda: later), dg.MaterializeResult)
+    assert home.registry.version(LAPSE, 2).tags == recorded
+    assert home.registry.version(VALUE, 1).tags["approved_at"] == "2024-03-04T12:00:00+00:00"
+
+
+def test_a_champion_registered_by_hand_fails_the_asset_once_with_what_to_do(home: Settings) -> None:
+    registry = ModelRegistry(home)
+    by_hand = registry.client.create_model_version(VALUE, "file:///models/value").version
+    registry.client.set_registered_model_alias(VALUE, "champion", by_hand)
+    with pytest.raises(dg.Failure, match=r"registered by hand.*delete it in MLflow") as caught:
+        champion(registry=registry, clock=lambda: NOON)
+    assert not caught.value.allow_retries
+    registry.client.set_registered_model_alias(VALUE, "champion", "1")
 
 
 def test_approving_and_retiring_on_the_command_line_keep_who_and_why(

@@ -18,7 +18,7 @@ from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.training import FEATURES
 from ml.evaluation import Interval
 from ml.leakage import Suspicion
-from ml.protocol import Figures, OutOfTime, ValueFigures, ValueOutOfTime
+from ml.protocol import Figures, OutOfTime, ValueFigures
 from ml.segments import SegmentGap
 from resources.registry.model_version import ModelVersion
 
@@ -92,7 +92,7 @@ def test_a_value_model_is_judged_by_its_error_and_its_bias_in_both_directions(
 ) -> None:
     names = [name for name in ValueFigures.__annotations__ if name not in ("snapshot_date", "n", "mean")]
     figures = ValueFigures(None, 100, 40.0, **{**dict.fromkeys(names, interval(1.0)), **changes})
-    found = ValueOutOfTime((figures,), figures, pd.DataFrame())
+    found = OutOfTime((figures,), figures, pd.DataFrame())
     assert gates_tag(value_judging.gates(found, (), NO_CHAMPION, "EUR")) == told
     off = SegmentGap("tenure", "below 13 weeks", 500, 200, 70.0, 40.0, 20.0, 40.0)
     failed = gates_tag(value_judging.gates(found, (off,), NO_CHAMPION, "EUR"))

@@ -25,6 +25,7 @@ from ml.evaluation.drift import Drift
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion
+from resources.registry.recording import log_monitoring
 from resources.settings import Settings
 from tests.shop import CLOCK, SNAPSHOT
 
@@ -247,9 +248,9 @@ def test_a_figure_that_changed_follows_the_one_before(past: Settings) -> None:
     version = registry.version(lapse_model.NAME, 1)
     at = date(2001, 2, 3)
     for value in (0.1, 0.1, 0.05, 0.05, 0.1):
-        registry.log_monitoring(version, {"probe": value}, at)
+        log_monitoring(registry, version, {"probe": value}, at)
     assert [value for _step, value in history(past, lapse_model.NAME, "probe")] == [0.1, 0.05, 0.1]
-    registry.log_monitoring(version, {"probe": 0.3}, at - timedelta(days=7))
+    log_monitoring(registry, version, {"probe": 0.3}, at - timedelta(days=7))
     run = registry.client.get_run(version.run_id)
     assert run.data.metrics["monitoring/probe"] == 0.1
 

@@ -29,7 +29,7 @@ from resources.registry.model_version import TableRead
 from resources.settings import Settings
 from tests.shop import CLOCK, LAST_DAY, make_shop
 
-ERASED_AT = datetime(2023, 10, 20, 9, tzinfo=UTC)
+ERASED_AT = datetime(2023, 10, 20, 9)
 LEARNED = (CUSTOMER_FEATURES, LAPSE_LABELS, VALUE_LABELS)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from cdap_assets.models.registering import Context
+from cdap_assets.models.candidate import ReviewContext
 from cdap_assets.models.review_parts import changes, drift
 from ml.evaluation.drift import Reference
 from resources.registry.model_version import ModelVersion
@@ -23,8 +23,8 @@ CHAMPION = ModelVersion(
 )
 
 
-def context(champion: ModelVersion | None, reference: str | None) -> Context:
-    return Context(5, champion, reference, NOW, "2 at def", None)
+def context(champion: ModelVersion | None, reference: str | None) -> ReviewContext:
+    return ReviewContext(5, champion, reference, NOW, "2 at def", None)
 
 
 def test_a_column_that_moved_since_the_champion_learned_is_far_and_the_others_are_steady() -> None:

@@ -28,11 +28,6 @@ from tests.shop import CLOCK, SNAPSHOT
 
 
 @pytest.fixture
-def registry(ran_shop: Settings) -> ModelRegistry:
-    return ModelRegistry(ran_shop)
-
-
-@pytest.fixture
 def session(ran_shop: Settings) -> Iterator[InProcess]:
     with Lakehouse(ran_shop).in_process() as opened:
         yield opened

@@ -29,16 +29,14 @@ from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.lake.table_snapshots import tags_of
+from resources.registry.model_decisions import Decision
+from resources.registry.model_decisions import approve as approve_version
 from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from tests.shop import CLOCK, LAST_DAY, SNAPSHOT, key, run_shop
 
 PLAN = f"{SNAPSHOT}-1"
-
-
-@pytest.fixture
-def registry(ran_shop: Settings) -> ModelRegistry:
-    return ModelRegistry(ran_shop)
+ANN = Decision("Ann", CLOCK)
 
 
 @pytest.fixture
@@ -149,7 +147,7 @@ def test_the_champion_changes_its_data_version_with_the_model_and_its_review(
     ran_shop: Settings, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def data_version() -> str:
-        result = champion.champion(registry=registry)
+        result = champion.champion(registry=registry, clock=lambda: CLOCK)
         assert isinstance(result, dg.MaterializeResult)
         assert result.data_version is not None
         return result.data_version.value
@@ -201,15 +199,15 @@ def test_from_an_unreviewed_first_version_to_an_approved_and_exported_plan(
     assert "say why" in refusal(decide(settings, plan_id=PLAN, decision="reject", by="Ann"))
     assert run_shop(settings) == []
 
-    registry.approve(lapse_model.NAME, 1, by="Ann", at=CLOCK)
+    approve_version(registry, lapse_model.NAME, 1, ANN)
     assert run_shop(settings) == []
-    registry.approve(lifetime_value_model.NAME, 1, by="Ann", at=CLOCK)
+    approve_version(registry, lifetime_value_model.NAME, 1, ANN)
     # a newer version that failed its gates is neither approved nor in the way of scoring
     source = registry.client.get_model_version(lapse_model.NAME, "1")
     tags = {**registry.version(lapse_model.NAME, 1).tags, "gates": "failed: calibrated", "approved_by": ""}
     registry.client.create_model_version(lapse_model.NAME, source.source, source.run_id, tags=tags)
     with pytest.raises(ValueError, match=r"version 2 did not pass its gates \(failed: calibrated\)"):
-        registry.approve(lapse_model.NAME, 2, by="Ann", at=CLOCK)
+        approve_version(registry, lapse_model.NAME, 2, ANN)
     assert run_shop(settings) == ["score_and_plan", "measure_outcomes"]
 
     with Lakehouse(settings).session() as session:

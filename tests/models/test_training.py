@@ -153,16 +153,32 @@ def test_a_wrong_as_of_is_told(tmp_path: Path) -> None:
     assert TrainingConfig().cutoff is None
 
 
-def test_customers_too_few_to_learn_from_fail_the_step_once_with_the_reason(lake: Lakehouse) -> None:
+def failure_of_training(lake: Lakehouse, registry: ModelRegistry) -> str:
+    """Why the lapse model's step failed, which was tried once."""
     resources = {
         "lakehouse": lake,
-        "registry": ModelRegistry(lake.settings),
+        "registry": registry,
         "clock": lambda: datetime(2023, 7, 1),
         "data_ends": DataEnds(None),
     }
     result = dg.materialize([lapse_asset.lapse_model], resources=resources, raise_on_error=False)
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
     failure = event.step_failure_data.user_failure_data
     assert failure is not None
-    assert "cannot be trained on these customers" in (failure.description or "")
-    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+    return failure.description or ""
+
+
+def test_customers_too_few_to_learn_from_fail_the_step_once_with_the_reason(lake: Lakehouse) -> None:
+    assert "cannot be trained on these customers" in failure_of_training(lake, ModelRegistry(lake.settings))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_champion_registered_by_hand_fails_the_step_once_with_what_to_do(lake: Lakehouse, tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    registry.client.create_registered_model(lapse_model.NAME)
+    by_hand = registry.client.create_model_version(lapse_model.NAME, "file:///models/lapse").version
+    registry.client.set_registered_model_alias(lapse_model.NAME, "champion", by_hand)
+    told = failure_of_training(lake, registry)
+    assert told.startswith("lapse_model version 1 was registered by hand")
+    assert "delete it in MLflow" in told

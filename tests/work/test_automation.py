@@ -14,6 +14,7 @@ import pytest
 from cdap_assets.definitions import build_definitions
 from cdap_assets.models.champion import MODELS
 from cdap_assets.work.automation import FRESH_WITHIN
+from resources.registry.model_decisions import Decision, approve
 from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from tests.registered import register_and_serve
@@ -232,7 +233,7 @@ def test_the_champion_asset_follows_the_alias_and_its_review(tmp_path: Path) -> 
     asked, _, cursor = tick(None)
     assert asked == 1
     assert tick(cursor)[:2] == (0, f"still {cursor}")
-    registry.approve(MODELS[0], 1, by="Ann", at=NOON)
+    approve(registry, MODELS[0], 1, Decision("Ann", NOON))
     assert tick(cursor)[0] == 1
 
 

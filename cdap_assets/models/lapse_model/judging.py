@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import LAPSE_HORIZON
 from cdap_assets.models import gates as gate
+from cdap_assets.models.candidate import Candidate
 from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import LEAK_GATES, GateResult
+from cdap_assets.models.model_policy import ProfitTerms
 from cdap_assets.models.training import (
     FEATURES,
     TRAINING_SNAPSHOTS,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ml.evaluation import Interval
     from ml.lapse import LapseClassifier
     from ml.leakage import Suspicion
-    from ml.protocol import OutOfTime
+    from ml.protocol import Figures, OutOfTime
     from ml.segments import SegmentGap
 
 BASELINE = "rarity"
@@ -64,11 +66,20 @@ class Judged:
     """What the out-of-time test showed: the kind of model chosen, its figures, and what to be wary of."""
 
     kind: str
-    out_of_time: "OutOfTime"
+    out_of_time: "OutOfTime[Figures]"
     recency_auc: "Interval"
     recency_lift: "Interval"
     segments: "tuple[SegmentGap, ...]"
     leaks: "tuple[Suspicion, ...]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LapseCandidate(Candidate):
+    """A lapse model with its evidence; ``profit_terms`` are what a contact costs and brings, for its review."""
+
+    model: "LapseClassifier"
+    tested: Judged
+    profit_terms: ProfitTerms
 
 
 class _Named:
@@ -107,7 +118,7 @@ def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Se
 
     rows = rows.assign(**{BASELINE: -rows["frequency"].astype(float)})
 
-    def test(chosen: Sequence[str]) -> "OutOfTime":
+    def test(chosen: Sequence[str]) -> "OutOfTime[Figures]":
         return out_of_time(
             rows,
             test_snapshots=test_snapshots,
@@ -130,7 +141,7 @@ def tested_best(rows: "pd.DataFrame", test_snapshots: Sequence[date], inputs: Se
     return Judged(kind, tested, auc, lift, segments_of(tested), leaks)
 
 
-def _beside_recency(tested: "OutOfTime") -> "tuple[Interval, Interval]":
+def _beside_recency(tested: "OutOfTime[Figures]") -> "tuple[Interval, Interval]":
     """The AUC of the days since the last purchase, and the model's lift over it."""
     from ml import evaluation
 
@@ -142,7 +153,7 @@ def _beside_recency(tested: "OutOfTime") -> "tuple[Interval, Interval]":
     )
 
 
-def segments_of(tested: "OutOfTime") -> "tuple[SegmentGap, ...]":
+def segments_of(tested: "OutOfTime[Figures]") -> "tuple[SegmentGap, ...]":
     """Predicted and observed lapse rate by band of tenure, frequency and recency."""
     from ml.segments import bands, segment_gaps
 

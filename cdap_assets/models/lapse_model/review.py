@@ -2,76 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import ACTIVE_DAYS, LAPSE_HORIZON
-from cdap_assets.models import review_parts as review
-from cdap_assets.models.comparison import Comparison
-from cdap_assets.models.gates import GateResult
-from cdap_assets.models.lapse_model.judging import SEGMENT_BAR, Judged, segment_bar
+from cdap_assets.models.candidate import ReviewContext
+from cdap_assets.models.lapse_model.judging import BLEND, SEGMENT_BAR, Judged, LapseCandidate, segment_bar
 from cdap_assets.models.model_policy import ProfitTerms
-from cdap_assets.models.purpose import Selection
-from cdap_assets.models.registering import Context
-from cdap_assets.models.training import FEATURES, TRAINING_SNAPSHOTS, TRAINING_STEP, LabelledFrame, as_floats
+from cdap_assets.models.review_parts import figure, rows_of, segments, shared_fields, trained_on, weak_segments
+from cdap_assets.models.training import FEATURES, TRAINING_SNAPSHOTS, TRAINING_STEP, as_floats
 from ml.evaluation import deciles, reliability
 from ml.evaluation.profit import profit_curve
 from ml.explain import feature_directions
 from pages.formats import percent
 from pages.review import Importance, ModelReview, Profit, ReliabilityBin, SnapshotFigure, Split, review_page
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ml.lapse import LapseClassifier
-
 EXPLAINED_ROWS = 2_000
 _DIRECTIONS = {"raises": "more raises risk", "lowers": "more lowers risk", "either way": "either way"}
 
 
-def lapse_review(
-    frame: LabelledFrame,
-    tested: Judged,
-    model: LapseClassifier,
-    comparison: Comparison,
-    gates: Sequence[GateResult],
-    selection: Selection,
-    spread: Mapping[str, npt.ArrayLike],
-    terms: ProfitTerms,
-    context: Context,
-) -> str:
+def lapse_review(candidate: LapseCandidate, context: ReviewContext) -> str:
     """The lapse model's page, judged on all test snapshots together."""
+    tested, frame = candidate.tested, candidate.frame
     pooled, found = tested.out_of_time.pooled, tested.out_of_time.predictions
     figures = (
-        review.figure(
-            "AUC", pooled.auc, pooled.baseline_auc.value, "", "higher", "how well customers are ranked by risk"
-        ),
-        review.figure(
-            "AUC lift", pooled.lift, 0.0, "", "higher", "the model's AUC less that of purchase frequency alone"
-        ),
-        review.figure(
+        figure("AUC", pooled.auc, pooled.baseline_auc.value, "", "higher", "how well customers are ranked by risk"),
+        figure("AUC lift", pooled.lift, 0.0, "", "higher", "the model's AUC less that of purchase frequency alone"),
+        figure(
             "AUC lift over recency", tested.recency_lift, 0.0, "", "higher", "less that of days since the last purchase"
         ),
-        review.figure(
-            "log loss", pooled.log_loss, None, "", "lower", "how far the probabilities are from what happened"
-        ),
-        review.figure("calibration error", pooled.ece, None, "share", "lower", "mean gap of predicted and observed"),
+        figure("log loss", pooled.log_loss, None, "", "lower", "how far the probabilities are from what happened"),
+        figure("calibration error", pooled.ece, None, "share", "lower", "mean gap of predicted and observed"),
     )
-    inputs = [str(name) for name in model.feature_names_in_]
-    newest = frame.rows[frame.rows["snapshot_date"] == frame.snapshots[-1]]
-    sample = newest.sample(min(len(newest), EXPLAINED_ROWS), random_state=0)
-    directions = feature_directions(model, as_floats(sample, inputs))
-    since, shifts = review.drift(spread, context)
-    params = {"kind": tested.kind, "features": ", ".join(inputs), "horizon_days": LAPSE_HORIZON}
-    metrics = {
-        "auc": pooled.auc.value,
-        "auc_frequency": pooled.baseline_auc.value,
-        "log_loss": pooled.log_loss.value,
-        "ece": pooled.ece.value,
-        "base_rate": pooled.base_rate,
-    }
-    used = review.trained_on(frame, LAPSE_HORIZON, TRAINING_STEP, TRAINING_SNAPSHOTS)
+    sample = frame.newest.sample(min(len(frame.newest), EXPLAINED_ROWS), random_state=0)
+    directions = feature_directions(candidate.model, as_floats(sample, candidate.inputs))
+    used = trained_on(frame, LAPSE_HORIZON, TRAINING_STEP, TRAINING_SNAPSHOTS)
     return review_page(
         ModelReview(
             name="lapse_model",
@@ -81,7 +45,7 @@ def lapse_review(
             base_name="base rate",
             baseline="purchase frequency alone: the fewer purchase days, the higher the risk",
             splits=tuple(
-                Split(test, tuple(days), review.rows_of(frame, days), days[-1] + timedelta(days=LAPSE_HORIZON))
+                Split(test, tuple(days), rows_of(frame, days), days[-1] + timedelta(days=LAPSE_HORIZON))
                 for test, days in sorted(used.items())
             ),
             figures=figures,
@@ -105,16 +69,13 @@ def lapse_review(
                 "A pause is not a goodbye: most customers who lapse for four weeks come back by themselves.",
                 "The figures are of this customer base and season; they say nothing about the effect of a contact.",
             ),
-            segments=review.segments(tested.segments, segment_bar),
+            segments=segments(tested.segments, segment_bar),
             segment_bar=f"{100 * SEGMENT_BAR:.0f} percentage points",
             found_of="lapses",
             deciles=tuple(deciles(found["label"], found["probability"])),
-            profit=_profit(tested, terms),
-            changes=review.changes(context.champion, params, metrics, context.code_version),
-            drift_since=since,
-            drift=shifts,
+            profit=_profit(tested, candidate.profit_terms),
             weak=_weak(tested),
-            **review.shared(frame, gates, inputs, selection, comparison, context),
+            **shared_fields(candidate, context),
         )
     )
 
@@ -139,12 +100,12 @@ def _profit(tested: Judged, terms: ProfitTerms) -> Profit:
 
 
 def _weak(tested: Judged) -> tuple[str, ...]:
-    told = review.weak_segments(tested.segments, percent)
+    told = weak_segments(tested.segments, percent)
     worst = min(tested.out_of_time.snapshots, key=lambda figures: figures.auc.value)
     told.append(
         f"of the test snapshots it ranked worst on {worst.snapshot_date}, with AUC {worst.auc.value:.3f} "
         f"[{worst.auc.low:.3f}, {worst.auc.high:.3f}]"
     )
-    if tested.kind != "all features":
+    if tested.kind != BLEND:
         told.append(f"all {len(FEATURES)} features together did not beat a simple rule, so it is {tested.kind}")
     return (*told, *(entry.told for entry in tested.leaks))

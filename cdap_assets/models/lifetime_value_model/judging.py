@@ -1,21 +1,21 @@
 """How a lifetime value model, BG/NBD with Gamma-Gamma, is fitted, tested out of time, and held against its gates."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import VALUE_HORIZON
 from cdap_assets.models import gates as gate
+from cdap_assets.models.candidate import Candidate
 from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import LEAK_GATES, GateResult
-from cdap_assets.models.training import (
-    LabelledFrame,
-)
+from cdap_assets.models.training import LabelledFrame
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ml.lifetime import LifetimeValue
-    from ml.protocol import ValueOutOfTime
+    from ml.protocol import OutOfTime, ValueFigures
     from ml.segments import SegmentGap
 
 SEED = 0
@@ -40,6 +40,16 @@ GATES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValueCandidate(Candidate):
+    """A lifetime value model with its evidence; money is in ``currency``."""
+
+    model: "LifetimeValue"
+    tested: "OutOfTime[ValueFigures]"
+    segments: "Sequence[SegmentGap]"
+    currency: str
+
+
 def fit(rows: "pd.DataFrame") -> "LifetimeValue":
     """The model of one snapshot's customers; it learns from their purchases before the snapshot."""
     from ml.lifetime import LifetimeValue
@@ -47,7 +57,7 @@ def fit(rows: "pd.DataFrame") -> "LifetimeValue":
     return LifetimeValue().fit(rows[COLUMNS].astype(float))
 
 
-def out_of_time(frame: LabelledFrame) -> "ValueOutOfTime":
+def out_of_time(frame: LabelledFrame) -> "OutOfTime[ValueFigures]":
     """Each test snapshot's model against what its customers then spent."""
     from ml.lifetime import past_weekly_spend
     from ml.protocol import value_out_of_time
@@ -67,7 +77,7 @@ def out_of_time(frame: LabelledFrame) -> "ValueOutOfTime":
     )
 
 
-def segments_of(tested: "ValueOutOfTime") -> "tuple[SegmentGap, ...]":
+def segments_of(tested: "OutOfTime[ValueFigures]") -> "tuple[SegmentGap, ...]":
     """Predicted and actual mean spend by band of tenure, frequency and recency."""
     from ml.segments import bands, segment_gaps
 
@@ -86,7 +96,7 @@ def segment_bar(mean: float) -> "Callable[[SegmentGap], float]":
 
 
 def gates(
-    tested: "ValueOutOfTime", segments: "Sequence[SegmentGap]", comparison: Comparison, currency: str
+    tested: "OutOfTime[ValueFigures]", segments: "Sequence[SegmentGap]", comparison: Comparison, currency: str
 ) -> list[GateResult]:
     """The gates on all test snapshots together; those of leaks are apart."""
     pooled = tested.pooled
@@ -119,7 +129,7 @@ def gates(
     ]
 
 
-def leak_gates(tested: "ValueOutOfTime") -> list[GateResult]:
+def leak_gates(tested: "OutOfTime[ValueFigures]") -> list[GateResult]:
     """Whether a column the model reads knows the future, and whether the watch would see one that does."""
     from ml.leakage import CANARY, value_leaks, with_canary
 

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdap_assets.features.labels import VALUE_HORIZON
-from cdap_assets.models import review_parts as review
-from cdap_assets.models.comparison import Comparison
-from cdap_assets.models.gates import GateResult
-from cdap_assets.models.lifetime_value_model.judging import COLUMNS, SEGMENT_BAR, segment_bar
-from cdap_assets.models.purpose import Selection
-from cdap_assets.models.registering import Context
-from cdap_assets.models.training import LabelledFrame
+from cdap_assets.models.candidate import ReviewContext
+from cdap_assets.models.lifetime_value_model.judging import SEGMENT_BAR, ValueCandidate, segment_bar
+from cdap_assets.models.review_parts import figure, segments, shared_fields, weak_segments
 from ml.evaluation import deciles
-from ml.protocol import ValueOutOfTime
+from ml.protocol import OutOfTime, ValueFigures
 from ml.segments import SegmentGap
 from pages.review import ModelReview, ReliabilityBin, SnapshotFigure, Split, review_page
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ml.lifetime import LifetimeValue
 
 
-def value_review(
-    frame: LabelledFrame,
-    tested: ValueOutOfTime,
-    gaps: Sequence[SegmentGap],
-    model: LifetimeValue,
-    comparison: Comparison,
-    gates: Sequence[GateResult],
-    selection: Selection,
-    spread: Mapping[str, npt.ArrayLike],
-    currency: str,
-    context: Context,
-) -> str:
+def value_review(candidate: ValueCandidate, context: ReviewContext) -> str:
     """The lifetime value model's page, judged on all test snapshots together."""
+    tested, gaps, currency = candidate.tested, candidate.segments, candidate.currency
     pooled = tested.pooled
     figures = (
-        review.figure("MAE", pooled.mae, pooled.naive_mae.value, currency, "lower", "mean error of a customer's spend"),
-        review.figure("RMSE", pooled.rmse, pooled.naive_rmse.value, currency, "lower", "root mean squared error of it"),
-        review.figure(
+        figure("MAE", pooled.mae, pooled.naive_mae.value, currency, "lower", "mean error of a customer's spend"),
+        figure("RMSE", pooled.rmse, pooled.naive_rmse.value, currency, "lower", "root mean squared error of it"),
+        figure(
             "bias",
             pooled.bias_percent,
             pooled.naive_bias_percent.value,
@@ -49,18 +33,9 @@ def value_review(
             "zero",
             "predicted less actual spend of all",
         ),
-        review.figure(
-            "Gini", pooled.gini, pooled.naive_gini.value, "", "higher", "how well customers are ranked by spend"
-        ),
+        figure("Gini", pooled.gini, pooled.naive_gini.value, "", "higher", "how well customers are ranked by spend"),
     )
     tenths = tuple(deciles(tested.predictions["label"], tested.predictions["predicted"]))
-    since, shifts = review.drift(spread, context)
-    metrics = {
-        "mae": pooled.mae.value,
-        "rmse": pooled.rmse.value,
-        "bias_percent": pooled.bias_percent.value,
-        "gini": pooled.gini.value,
-    }
     return review_page(
         ModelReview(
             name="lifetime_value_model",
@@ -86,19 +61,16 @@ def value_review(
             importances=(),
             caveats=(
                 "It looks at four things of a customer: frequency, recency, T and mean spend of a purchase day. "
-                f"What it learned of all of them together: {_learned(model)}.",
+                f"What it learned of all of them together: {_learned(candidate.model)}.",
                 "BG/NBD learns from purchases before each snapshot alone, so no label can leak into it.",
                 "The level of the future cannot be known from the past: read the bias before the error.",
             ),
-            segments=review.segments(gaps, segment_bar(pooled.mean)),
+            segments=segments(gaps, segment_bar(pooled.mean)),
             segment_bar=f"{SEGMENT_BAR:.0%} of its mean spend, or of that of all where it is more,",
             found_of="spend",
             deciles=tenths,
-            changes=review.changes(context.champion, {"features": ", ".join(COLUMNS)}, metrics, context.code_version),
-            drift_since=since,
-            drift=shifts,
             weak=_weak(tested, gaps, currency),
-            **review.shared(frame, gates, COLUMNS, selection, comparison, context),
+            **shared_fields(candidate, context),
         )
     )
 
@@ -111,8 +83,8 @@ def _learned(model: LifetimeValue) -> str:
     return f"BG/NBD {bg}; Gamma-Gamma {gg}"
 
 
-def _weak(tested: ValueOutOfTime, gaps: Sequence[SegmentGap], currency: str) -> tuple[str, ...]:
-    told = review.weak_segments(gaps, lambda spend: f"{spend:,.2f} {currency}")
+def _weak(tested: OutOfTime[ValueFigures], gaps: Sequence[SegmentGap], currency: str) -> tuple[str, ...]:
+    told = weak_segments(gaps, lambda spend: f"{spend:,.2f} {currency}")
     furthest = max(tested.snapshots, key=lambda figures: abs(figures.bias_percent.value))
     told.append(
         f"the level varies: of the test snapshots, {furthest.snapshot_date} was furthest off, by "

@@ -14,14 +14,17 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from resources.registry.model_registry import ModelRegistry, ModelVersion, RegistryUnavailable, UnknownVersion
-from resources.registry.model_version import TableRead
+from resources.registry import recording
+from resources.registry.model_decisions import Decision, approve, record_decisions, retire, rollback, serve_first
+from resources.registry.model_registry import ModelRegistry, RegistryUnavailable, UnknownVersion
+from resources.registry.model_version import ModelVersion, TableRead
+from resources.registry.recording import NewVersion
 from resources.settings import Settings
 
 # MLflow's own: not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-NOON = datetime(2024, 3, 3, 12, tzinfo=UTC)
+NOON = datetime(2024, 3, 3, 12)
 FRAME = pd.DataFrame({"recency": [1.0, 2.0, 3.0]})
 
 
@@ -32,20 +35,29 @@ def register(
     registry: ModelRegistry, gates: str = "passed", keep: Callable[[int], None] = lambda number: None
 ) -> ModelVersion:
     model = LinearRegression().fit(FRAME, FRAME.recency * 2)
-    return registry.register(
+    new = NewVersion(
         "lapse",
+        "a test",
         model,
-        example=MEDIAN,
-        prediction=pd.DataFrame({"probability": model.predict(MEDIAN)}),
+        MEDIAN,
+        pd.DataFrame({"probability": model.predict(MEDIAN)}),
+        gates,
         params={"horizon_days": 84},
         metrics={"brier": 0.1},
-        tags={"gates": gates},
         datasets={"customer_features": TableRead(123456789, 3)},
-        description="a test",
-        review=lambda number, champion: f"<h1>Review of {number} beside {champion and champion.version}</h1>",
-        keep=keep,
         card={"label": "lapse"},
     )
+
+    def review(number: int, champion: ModelVersion | None) -> str:
+        return f"<h1>Review of {number} beside {champion and champion.version}</h1>"
+
+    return recording.register(registry, new, review=review, keep=keep)
+
+
+def seen(registry: ModelRegistry) -> ModelVersion | None:
+    """The champion, after what was decided in MLflow is recorded."""
+    record_decisions(registry, ["lapse"], NOON)
+    return registry.champion("lapse")
 
 
 @pytest.fixture(scope="module")
@@ -64,32 +76,32 @@ def test_a_version_lives_through_review_approval_and_rollback(registry: ModelReg
     with pytest.raises(UnknownVersion):
         registry.version("lapse", 1)
     with pytest.raises(ValueError, match="no previous champion"):
-        registry.rollback("lapse", by="Ann", at=NOON)
+        rollback(registry, "lapse", Decision("Ann", NOON))
 
     first = register(registry)
     assert (first.version, first.aliases, first.passed_gates, first.reviewed) == (1, ("challenger",), True, False)
     assert first.metrics["brier"] == pytest.approx(0.1)
     assert registry.review_page(first) == "<h1>Review of 1 beside None</h1>"
-    registry.serve_first("lapse", 1)
+    serve_first(registry, "lapse", 1)
     champion = registry.champion("lapse")
     assert champion is not None
     assert (champion.version, champion.reviewed) == (1, False)
 
     second = register(registry)
     assert registry.review_page(second) == "<h1>Review of 2 beside 1</h1>"
-    registry.serve_first("lapse", second.version)  # there is a champion already
+    serve_first(registry, "lapse", second.version)  # there is a champion already
     champion = registry.champion("lapse")
     assert champion is not None
     assert champion.version == 1
 
-    approved = registry.approve("lapse", 2, by="Ann", at=NOON, reason="better")
+    approved = approve(registry, "lapse", 2, Decision("Ann", NOON, "better"))
     assert approved.reviewed
     assert set(approved.aliases) == {"challenger", "champion"}
     assert approved.tags["approved_by"] == "Ann"
-    assert datetime.fromisoformat(approved.tags["approved_at"]) == NOON
+    assert datetime.fromisoformat(approved.tags["approved_at"]) == NOON.replace(tzinfo=UTC)
     assert registry.version("lapse", 1).aliases == ("previous_champion",)
 
-    back = registry.rollback("lapse", by="Bob", at=NOON)
+    back = rollback(registry, "lapse", Decision("Bob", NOON))
     assert (back.version, back.tags["approved_by"], back.tags["approval_reason"]) == (1, "Bob", "rollback")
     assert [version.version for version in registry.versions("lapse")] == [2, 1]
     assert registry.load(back).predict(FRAME) == pytest.approx([2.0, 4.0, 6.0])
@@ -99,7 +111,7 @@ def test_a_version_that_failed_its_gates_can_be_read_but_not_approved(registry: 
     failed = register(registry, gates="failed: brier")
     before = registry.champion("lapse")
     with pytest.raises(ValueError, match=r"did not pass its gates \(failed: brier\)"):
-        registry.approve("lapse", failed.version, by="Ann", at=NOON)
+        approve(registry, "lapse", failed.version, Decision("Ann", NOON))
     assert registry.champion("lapse") == before
     assert "approved_by" not in registry.version("lapse", failed.version).tags
 
@@ -108,7 +120,7 @@ def test_a_version_that_failed_its_gates_never_serves_first(tmp_path: Path) -> N
     registry = ModelRegistry(Settings(home=tmp_path))
     failed = register(registry, gates="failed: brier")
     with pytest.raises(ValueError, match="did not pass its gates"):
-        registry.serve_first("lapse", failed.version)
+        serve_first(registry, "lapse", failed.version)
     assert registry.champion("lapse") is None
 
 
@@ -126,24 +138,24 @@ def test_the_record_of_a_version_holds_what_it_learned_from_and_the_example_alon
 
 def test_an_alias_moved_in_mlflow_is_recorded_as_an_approval_by_whom_mlflow_does_not_name(tmp_path: Path) -> None:
     registry = ModelRegistry(Settings(home=tmp_path))
-    assert registry.note_decisions("lapse", NOON) is None
+    assert seen(registry) is None
     first, second, failed = register(registry), register(registry), register(registry, gates="failed: brier")
-    registry.serve_first("lapse", first.version)
-    champion = registry.note_decisions("lapse", NOON)
+    serve_first(registry, "lapse", first.version)
+    champion = seen(registry)
     assert champion is not None
     assert (champion.version, champion.reviewed) == (1, False)  # nobody moved it
 
     registry.client.set_registered_model_alias("lapse", "champion", str(second.version))
-    champion = registry.note_decisions("lapse", NOON)
+    champion = seen(registry)
     assert champion is not None
     assert (champion.version, champion.reviewed) == (2, True)
     assert champion.tags["approved_by"] == "MLflow UI"
     assert champion.tags["approval_reason"] == "alias champion moved in MLflow"
-    assert datetime.fromisoformat(champion.tags["approved_at"]) == NOON
+    assert datetime.fromisoformat(champion.tags["approved_at"]) == NOON.replace(tzinfo=UTC)
     assert registry.version("lapse", 1).aliases == ("previous_champion",)
 
     registry.client.set_registered_model_alias("lapse", "champion", str(failed.version))
-    champion = registry.note_decisions("lapse", NOON)
+    champion = seen(registry)
     assert champion is not None
     assert (champion.version, champion.reviewed) == (3, False)
     assert champion.tags["alias_moved_by"] == "MLflow UI"
@@ -153,43 +165,43 @@ def test_an_alias_moved_in_mlflow_is_recorded_as_an_approval_by_whom_mlflow_does
 def test_a_tag_written_in_mlflow_approves_with_its_name_and_note(tmp_path: Path) -> None:
     registry = ModelRegistry(Settings(home=tmp_path))
     register(registry)
-    registry.serve_first("lapse", 1)
+    serve_first(registry, "lapse", 1)
     register(registry)
     registry.client.set_model_version_tag("lapse", "2", "note", "ranks better")
     registry.client.set_model_version_tag("lapse", "2", "reviewer", "Bea")
-    champion = registry.note_decisions("lapse", NOON)
+    champion = seen(registry)
     assert champion is not None
     assert (champion.version, champion.tags["approved_by"]) == (2, "Bea")
     assert champion.tags["approval_reason"] == "ranks better"
     # going back by hand keeps the earlier approval, and notes the move
-    registry.approve("lapse", 1, by="Ann", at=NOON)
+    approve(registry, "lapse", 1, Decision("Ann", NOON))
     registry.client.set_registered_model_alias("lapse", "champion", "2")
-    champion = registry.note_decisions("lapse", NOON)
+    champion = seen(registry)
     assert champion is not None
     assert (champion.version, champion.tags["approved_by"], champion.reviewed) == (2, "Bea", True)
     assert champion.tags["alias_moved_by"] == "MLflow UI"
-    assert registry.note_decisions("lapse", NOON) == champion
+    assert seen(registry) == champion
 
 
 def test_a_retired_version_loses_its_aliases_and_serves_no_more(tmp_path: Path) -> None:
     registry = ModelRegistry(Settings(home=tmp_path))
     register(registry)
-    registry.serve_first("lapse", 1)
+    serve_first(registry, "lapse", 1)
     with pytest.raises(ValueError, match="version 1 is the champion"):
-        registry.retire("lapse", 1, by="Ann", at=NOON)
+        retire(registry, "lapse", 1, Decision("Ann", NOON))
     register(registry)
-    registry.approve("lapse", 2, by="Ann", at=NOON)
-    retired = registry.retire("lapse", 1, by="Bob", at=NOON, reason="old")
+    approve(registry, "lapse", 2, Decision("Ann", NOON))
+    retired = retire(registry, "lapse", 1, Decision("Bob", NOON, "old"))
     assert (retired.aliases, retired.retired, retired.tags["retirement_reason"]) == ((), True, "old")
     with pytest.raises(ValueError, match="no previous champion"):
-        registry.rollback("lapse", by="Ann", at=NOON)
+        rollback(registry, "lapse", Decision("Ann", NOON))
     with pytest.raises(ValueError, match="was retired by Bob"):
-        registry.approve("lapse", 1, by="Ann", at=NOON)
+        approve(registry, "lapse", 1, Decision("Ann", NOON))
 
 
 def test_a_version_that_is_not_there_is_named(registry: ModelRegistry) -> None:
     with pytest.raises(UnknownVersion, match="41"):
-        registry.approve("lapse", 41, by="Ann", at=NOON)
+        approve(registry, "lapse", 41, Decision("Ann", NOON))
 
 
 def start_cold(home: Path, failed: multiprocessing.SimpleQueue[str]) -> None:
@@ -242,16 +254,16 @@ def test_a_version_whose_page_or_data_could_not_be_kept_is_never_approved(tmp_pa
     assert (left.aliases, left.passed_gates) == ((), False)
     assert registry.version("lapse", 1).aliases == ("challenger",)
     with pytest.raises(ValueError, match="did not pass its gates"):
-        registry.approve("lapse", 2, by="Ann", at=NOON)
+        approve(registry, "lapse", 2, Decision("Ann", NOON))
 
 
 def test_nothing_serves_by_itself_where_a_person_took_the_champion_off(tmp_path: Path) -> None:
     registry = ModelRegistry(Settings(home=tmp_path))
     register(registry)
-    registry.serve_first("lapse", 1)
+    serve_first(registry, "lapse", 1)
     registry.client.delete_registered_model_alias("lapse", "champion")
     register(registry)
-    registry.serve_first("lapse", 2)
+    serve_first(registry, "lapse", 2)
     assert registry.champion("lapse") is None
 
 
@@ -259,8 +271,8 @@ def test_a_rollback_keeps_who_approved_the_version_and_notes_who_brought_it_back
     registry = ModelRegistry(Settings(home=tmp_path))
     for number, who in ((1, "Ann"), (2, "Bea")):
         register(registry)
-        registry.approve("lapse", number, by=who, at=NOON, reason="good")
-    back = registry.rollback("lapse", by="Cleo", at=NOON, reason="complaints")
+        approve(registry, "lapse", number, Decision(who, NOON, "good"))
+    back = rollback(registry, "lapse", Decision("Cleo", NOON, "complaints"))
     assert (back.version, "champion" in back.aliases, back.reviewed) == (1, True, True)
     assert back.tags["approved_by"] == "Ann"
     assert (back.tags["alias_moved_by"], back.tags["alias_moved_reason"]) == ("Cleo", "complaints")
@@ -270,9 +282,49 @@ def test_a_retired_version_whose_alias_is_moved_by_hand_does_not_count_as_review
     registry = ModelRegistry(Settings(home=tmp_path))
     for number in (1, 2):
         register(registry)
-        registry.approve("lapse", number, by="Ann", at=NOON)
-    registry.retire("lapse", 1, by="Ann", at=NOON)
+        approve(registry, "lapse", number, Decision("Ann", NOON))
+    retire(registry, "lapse", 1, Decision("Ann", NOON))
     registry.client.set_registered_model_alias("lapse", "champion", "1")
-    seen = registry.note_decisions("lapse", NOON)
-    assert seen is not None
-    assert (seen.version, seen.reviewed) == (1, False)
+    champion = seen(registry)
+    assert champion is not None
+    assert (champion.version, champion.reviewed) == (1, False)
+
+
+def register_by_hand(registry: ModelRegistry, run_id: str | None = None) -> int:
+    """A version as a person makes it in MLflow: from files, or of a run that registered one already."""
+    return int(registry.client.create_model_version("lapse", "file:///models/lapse", run_id).version)
+
+
+@pytest.mark.parametrize("of_a_run", [False, True])
+def test_a_version_registered_by_hand_is_not_listed_and_told_of_with_what_to_do(tmp_path: Path, of_a_run: bool) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    first = register(registry)
+    number = register_by_hand(registry, first.run_id if of_a_run else None)
+    assert [version.version for version in registry.versions("lapse")] == [1]
+    with pytest.raises(UnknownVersion, match=r"lapse version 2 was registered by hand.*delete it in MLflow"):
+        registry.version("lapse", number)
+    with pytest.raises(UnknownVersion, match="registered by hand"):
+        approve(registry, "lapse", number, Decision("Ann", NOON))
+
+
+def test_a_version_registered_by_hand_never_serves_and_another_can_be_approved_over_it(tmp_path: Path) -> None:
+    registry = ModelRegistry(Settings(home=tmp_path))
+    for _ in range(2):
+        register(registry)
+    serve_first(registry, "lapse", 1)
+    number = register_by_hand(registry)
+    for tag, value in (("gates", "passed"), ("approved_by", "Ann")):
+        registry.client.set_model_version_tag("lapse", str(number), tag, value)
+    champion = seen(registry)
+    assert champion is not None
+    assert (champion.version, champion.reviewed) == (1, False)
+
+    registry.client.set_registered_model_alias("lapse", "champion", str(number))
+    with pytest.raises(UnknownVersion, match="Take its aliases off"):
+        seen(registry)
+    assert "approved_at" not in registry.client.get_model_version("lapse", str(number)).tags
+    registry.client.set_model_version_tag("lapse", "2", "approved_by", "Bea")
+    champion = seen(registry)
+    assert champion is not None
+    assert (champion.version, champion.tags["approved_by"]) == (2, "Bea")
+    assert rollback(registry, "lapse", Decision("Cleo", NOON)).version == 1
