@@ -27,7 +27,7 @@ from pages.storage import (
     WaitingRestore,
     storage_page,
 )
-from resources.iceberg.placement import partition_text
+from resources.iceberg.placement import partition_text, placed_now
 from resources.lake.lakehouse import Lakehouse
 from resources.stores.stores import open_store
 from resources.tiers.history import moves_made
@@ -171,12 +171,12 @@ def _restores(lakehouse: Lakehouse) -> Iterator[WaitingRestore]:
         table = lakehouse.load(move.table)
         if move.kind != "restore" or table is None:
             continue
-        columns = [field.name for field in table.spec().fields]
+        columns, placed = [field.name for field in table.spec().fields], placed_now(table)
         for partition in move.partitions:
             yield WaitingRestore(
                 table=move.table,
                 partition=partition_text(columns, partition),
-                bytes=0,
+                bytes=placed[partition].bytes if partition in placed else 0,
                 asked=move.at.replace(tzinfo=UTC),
                 expected=None,
                 speed=move.speed,

@@ -41,6 +41,7 @@ def decided(month: int, decision: str = "archive", saving: str = "0.5", table: s
         "objects": 1,
         "bytes": 100,
         "written_at": LOOKED,
+        "last_read": None,
         "storage_month": Decimal(1),
         "decision": decision,
         "to_tier": "archived" if decision == "archive" else "hot",
