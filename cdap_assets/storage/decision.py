@@ -144,7 +144,16 @@ def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decis
     tier, move = prices.of(best).tier, move_cost(holding, best, prices, today)
     saving = _per_month(case.cost(holding.storage_class) - case.cost(best), days)
     reason = f"{_use(case)}: saves {_money(saving, prices)} a month after {_money(move, prices)} to move"
-    return Decision(ACTIONS[tier], tier, best, _monthly(case, {tier: best}), move, saving, "saves", reason)
+    return Decision(
+        action=ACTIONS[tier],
+        tier=tier,
+        storage_class=best,
+        monthly=_monthly(case, {tier: best}),
+        move_cost=move,
+        saving=saving,
+        kind="saves",
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True)
@@ -258,15 +267,29 @@ def _unmoved(case: _Case) -> Decision:
 
 def _stay(case: _Case, kind: Kind, reason: str) -> Decision:
     here = case.holding
-    return Decision("stay", here.tier, here.storage_class, _monthly(case), Decimal(0), Decimal(0), kind, reason)
+    return Decision(
+        action="stay",
+        tier=here.tier,
+        storage_class=here.storage_class,
+        monthly=_monthly(case),
+        move_cost=Decimal(0),
+        saving=Decimal(0),
+        kind=kind,
+        reason=reason,
+    )
 
 
 def _expire(case: _Case) -> Decision:
     here, monthly = case.holding, _monthly(case)
-    reason = f"{_days(here.kept_days(case.today))} old, kept for {case.rules.retention_days}: its time is over"
-    owed = leaving_cost(here, case.prices, case.today)
     return Decision(
-        "expire", here.tier, here.storage_class, monthly, owed, monthly[here.tier], "retention ended", reason
+        action="expire",
+        tier=here.tier,
+        storage_class=here.storage_class,
+        monthly=monthly,
+        move_cost=leaving_cost(here, case.prices, case.today),
+        saving=monthly[here.tier],
+        kind="retention ended",
+        reason=f"{_days(here.kept_days(case.today))} old, kept for {case.rules.retention_days}: its time is over",
     )
 
 
