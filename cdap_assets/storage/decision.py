@@ -15,7 +15,7 @@ from cdap_assets.storage.prices import MONTH_DAYS, Prices, Tier
 from pages.formats import binary_size, count, fine_amount, rough
 
 Action = Literal["stay", "cool", "archive", "warm", "expire"]
-Kind = Literal[
+ReasonKind = Literal[
     "saves",
     "retention ended",
     "deleted",
@@ -30,7 +30,7 @@ Kind = Literal[
     "no saving",
 ]
 
-KINDS: Mapping[Kind, str] = {
+KINDS: Mapping[ReasonKind, str] = {
     "saves": "a move saves more than it costs",
     "retention ended": "its time is over",
     "deleted": "deleted when its retention ended",
@@ -103,7 +103,7 @@ class Decision:
     monthly: Mapping[Tier, Decimal]
     move_cost: Decimal
     saving: Decimal
-    kind: Kind
+    kind: ReasonKind
     reason: str
 
     @property
@@ -196,7 +196,7 @@ def _demand(holding: Holding, horizon_days: int, today: date) -> Demand:
     )
 
 
-def _refusal(case: _Case) -> tuple[Kind, str] | None:
+def _refusal(case: _Case) -> tuple[ReasonKind, str] | None:
     """Why a partition stays whatever it costs, if so."""
     holding, rules = case.holding, case.rules
     if holding.tier == "archived":
@@ -265,7 +265,7 @@ def _unmoved(case: _Case) -> Decision:
     )
 
 
-def _stay(case: _Case, kind: Kind, reason: str) -> Decision:
+def _stay(case: _Case, kind: ReasonKind, reason: str) -> Decision:
     here = case.holding
     return Decision(
         action="stay",

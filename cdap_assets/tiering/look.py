@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from cdap_assets.storage.decision import KINDS, Kind, kind_in_words
+from cdap_assets.storage.decision import KINDS, ReasonKind, kind_in_words
 from cdap_assets.storage.decision import TIERS as LIVE_TIERS
 from cdap_assets.storage.tables import STORAGE_TIERS
 from cdap_assets.tiering.elsewhere import note_reads_elsewhere
@@ -88,7 +88,7 @@ def tier_rows(seen: Look) -> list[dict[str, Any]]:
             "seen": state.held.seen,
         }
         if decision is None:
-            gone: Kind = "deleted"
+            gone: ReasonKind = "deleted"
             stays = {"decision": STAY, "to_tier": state.tier, "to_class": "", "kind": gone, "reason": KINDS[gone]}
             rows.append({**row, **stays, "move_cost": Decimal(0), "saving": Decimal(0)})
             continue
