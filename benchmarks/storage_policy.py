@@ -148,7 +148,17 @@ def ours(bill: Bill, written: date, today: date, reads: Reads) -> None:
         return
     at = bill.prices.of(bill.storage_class)
     seen = {day: share for day, share in reads.items() if day < today}
-    here = Holding("lines", (written,), bill.sizes, at.tier, bill.storage_class, bill.since, written, seen, BEGIN)
+    here = Holding(
+        table="lines",
+        partition=(written,),
+        sizes=bill.sizes,
+        tier=at.tier,
+        storage_class=bill.storage_class,
+        since=bill.since,
+        written=written,
+        reads=seen,
+        observed_since=BEGIN,
+    )
     decision = decide(here, RULES, bill.prices, today)
     if decision.storage_class != bill.storage_class:
         bill.copy(decision.storage_class, today)

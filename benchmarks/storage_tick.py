@@ -19,8 +19,11 @@ from benchmarks.results import Results, one_line, table
 from cdap_assets.commands.new_home import make_home
 from cdap_assets.lineage import read_lineage
 from cdap_assets.storage.tables import STORAGE_TIERS
-from cdap_assets.tiering.assets import published, state_of, tier_rows
-from cdap_assets.tiering.sensors import tick
+from cdap_assets.tiering.assets import published
+from cdap_assets.tiering.following import tick
+from cdap_assets.tiering.look import look as storage_look
+from cdap_assets.tiering.look import tier_rows
+from cdap_assets.tiering.storage_policy import read_terms
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
@@ -57,11 +60,11 @@ def look(home: Path) -> tuple[int, float]:
     settings = Settings.load(home)
     lakehouse = Lakehouse(settings, lambda: AT)
     started = time.perf_counter()
-    states, currency = state_of(lakehouse, read_lineage(settings), AT)
+    seen = storage_look(lakehouse, read_terms(settings, read_lineage(settings)), AT)
     seconds = time.perf_counter() - started
     with lakehouse.in_process() as session:
-        published(session, STORAGE_TIERS, tier_rows(states, currency, AT))
-    return len(states), seconds
+        published(session, STORAGE_TIERS, tier_rows(seen))
+    return len(seen.states), seconds
 
 
 def ticked(home: Path) -> float:

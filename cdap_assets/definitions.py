@@ -21,7 +21,7 @@ from cdap_assets.table_assets.table_checks import table_checks
 from cdap_assets.table_assets.table_metadata import table_spec_asset
 from cdap_assets.tiering.assets import storage_assets
 from cdap_assets.tiering.checks import storage_checks
-from cdap_assets.tiering.moves import JOBS
+from cdap_assets.tiering.jobs import JOBS
 from cdap_assets.tiering.sensors import storage_sensors
 from cdap_assets.tiering.storage_policy import refusal
 from cdap_assets.tiering.sweeping import sweep_lake

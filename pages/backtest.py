@@ -8,6 +8,7 @@ import pandas as pd
 from ml.backtest import Backtest, Measure
 from ml.forecast import CustomerBaseForecaster
 from pages import charts
+from pages.formats import number
 from pages.page import render
 
 # A total off by more than this is told as such, whatever its interval.
@@ -79,7 +80,7 @@ def advice(result: Backtest) -> list[Advice]:
             Advice(
                 good,
                 "Chances to buy",
-                f"off by {ece.forecast.value * 100:.1f} points in the mean. "
+                f"off by {number(ece.forecast.value * 100, 1)} points in the mean. "
                 + ("Read 30 % as 30 in 100." if good else "Use them to rank; do not multiply them with money."),
             )
         )
@@ -116,7 +117,7 @@ def _ranking(result: Backtest, key: str, about: str, did: str) -> Advice | None:
         "": "",
     }[measure.verdict]
     top = result.purchase_deciles[0] if key == "auc" else result.spend_deciles[0]
-    found = f"The best tenth held {top.captured * 100:.0f} % of all {'purchases' if key == 'auc' else 'spend'}."
+    found = f"The best tenth held {number(top.captured * 100, 0)} % of all {'purchases' if key == 'auc' else 'spend'}."
     nothing = measure.forecast.low <= (0.5 if key == "auc" else 0.0)
     words = "No better than drawing lots." if nothing else f"{found} {beside}"
     return Advice(not nothing and measure.verdict != "worse", about.capitalize(), words)
@@ -128,7 +129,7 @@ def _level(measure: Measure | None, what: str) -> Advice | None:
     off = measure.forecast.value
     good = abs(off) <= LEVEL_OFF_PERCENT
     side = "too high" if off > 0 else "too low"
-    words = f"The total was {abs(off):.0f} % {side}. " + (
+    words = f"The total was {number(abs(off), 0)} % {side}. " + (
         "Good enough for a budget." if good else "Do not budget by the total; the order of customers is not touched."
     )
     return Advice(good, f"Total {what}", words)
@@ -146,5 +147,7 @@ def _coverage(measure: Measure | None) -> Advice | None:
     else:
         words = "less than they promise: they are too narrow, outcomes were more extreme."
     return Advice(
-        good or covered > 0.8, "80 % intervals of spend", f"They held {covered * 100:.0f} % of customers, {words}"
+        good or covered > 0.8,
+        "80 % intervals of spend",
+        f"They held {number(covered * 100, 0)} % of customers, {words}",
     )

@@ -1,21 +1,23 @@
-"""How money, shares, counts, dates and measured figures are written on a page."""
+"""How money, shares, counts, sizes, dates and measured figures are written: by CLDR, on pages and in messages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from math import isfinite
 from typing import Literal
 
-NO_BREAK_SPACE = "\u00a0"
-MINUS = "\u2212"
+from babel import Locale
+from babel.dates import format_date, format_time
+from babel.lists import format_list
+from babel.numbers import format_decimal, format_percent, format_scientific, get_currency_precision
 
-# Minor units of ISO 4217 that are not two digits.
-_MINOR_UNITS = (
-    dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0)
-    | dict.fromkeys(("XAF", "XOF", "XPF"), 0)
-    | dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
-)
+NO_BREAK_SPACE = "\u00a0"
+NARROW_SPACE = "\u202f"
+MINUS = "\u2212"
+LOCALE = Locale.parse("en_GB")  # not plain `en`, which writes the month before the day and a comma before `and`
+DIGITS = 400  # more than any float or amount has: the 28 of the decimal module would round a long amount
+UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 Better = Literal["higher", "lower", "zero"]
 
@@ -76,34 +78,92 @@ def check_interval(owner: str, low: float | None, high: float | None) -> None:
 
 
 def money(value: Decimal, currency: str) -> str:
-    """An exact amount to the currency's minor unit, as "USD 1,234.50"; ValueError unless finite."""
-    return _money(value, currency, _MINOR_UNITS.get(currency, 2))
+    """An exact amount to the digits that its currency is written with, as "USD 1,234.50"; ValueError unless finite."""
+    return f"{currency}{NO_BREAK_SPACE}{amount(value, currency)}"
 
 
 def amount(value: Decimal, currency: str) -> str:
     """An exact amount without its code, for a column whose head names the currency, as "1,234.50"."""
-    return money(value, currency).removeprefix(currency + NO_BREAK_SPACE)
+    return _amount(value, currency, get_currency_precision(currency))
 
 
 def round_money(value: Decimal, currency: str) -> str:
     """An amount in whole units of the currency, for headlines and axes, as "USD 1,235"."""
-    return _money(value, currency, 0)
+    return f"{currency}{NO_BREAK_SPACE}{_amount(value, currency, 0)}"
 
 
-def _money(value: Decimal, currency: str, digits: int) -> str:
+def fine_amount(value: Decimal, currency: str) -> str:
+    """An amount that may be next to nothing: up to two digits of less than ten minor units, as "0.0021"."""
+    if not value or abs(value) >= Decimal(1).scaleb(1 - get_currency_precision(currency)):
+        return amount(value, currency)
+    return _amount(value, currency, 1 - value.adjusted(), least=0)
+
+
+def _amount(value: Decimal, currency: str, digits: int, least: int | None = None) -> str:
     if not isinstance(value, Decimal) or not value.is_finite():
         raise ValueError(f"money must be a finite Decimal, found {value!r} {currency}")
-    return f"{currency}{NO_BREAK_SPACE}{_signed(format(value, f',.{digits}f'))}"
+    return number(value, digits, least)
 
 
-def count(number: int) -> str:
+def number(value: Decimal | float, digits: int, least: int | None = None) -> str:
+    """A number with thousands separated and so many decimals, or with ``least`` at the least."""
+    least = digits if least is None else least
+    fraction = f".{'0' * least}{'#' * (digits - least)}" if digits else ""
+    with localcontext(prec=DIGITS):
+        # a float as it is, not as its shortest digits: 0.0005 is above the tie and is rounded up
+        return _signed(format_decimal(Decimal(value), format=f"#,##0{fraction}", locale=LOCALE))
+
+
+def rough(value: float) -> str:
+    """A number to two significant digits, as "0.15", "14" or "120"."""
+    return _signed(format_decimal(value, format="@#", locale=LOCALE))
+
+
+def count(number_of: int) -> str:
     """A whole number with thousands separated, as "12,045"."""
-    return _signed(format(number, ",d"))
+    return number(number_of, 0)
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number_of: int, noun: str) -> str:
     """A number with its noun, as "1 customer" or "2 customers"."""
-    return f"{count(number)}{NO_BREAK_SPACE}{noun if number == 1 else noun + 's'}"
+    return f"{count(number_of)}{NO_BREAK_SPACE}{noun if number_of == 1 else noun + 's'}"
+
+
+def binary_size(size: int) -> str:
+    """Bytes as storage is billed, a KB being 1,024 of them: "3.1 GB"."""
+    return _size(size, 1024)
+
+
+def decimal_size(size: int) -> str:
+    """Bytes as scans and transfers are billed, a KB being 1,000 of them: "3.1 GB"."""
+    return _size(size, 1000)
+
+
+def binary_unit(size: int) -> tuple[str, int]:
+    """The unit that a size is told in, and the bytes of one: "GB" and 2^30."""
+    power = _power(size, 1024)
+    return UNITS[power], 1024**power
+
+
+def _size(size: int, base: int) -> str:
+    power = _power(size, base)
+    return "1 byte" if size == 1 else f"{_of_power(size, base, power)} {UNITS[power]}"
+
+
+def _power(size: int, base: int) -> int:
+    """The power of the base that a size is told in: no size is written as 1,024.0 KB."""
+    power = max((power for power in range(len(UNITS)) if size >= base**power), default=0)
+    full = power + 1 < len(UNITS) and _of_power(size, base, power) == number(base, 1 if power else 0)
+    return power + full
+
+
+def _of_power(size: int, base: int, power: int) -> str:
+    return number(Decimal(size) / base**power, 1 if power else 0)
+
+
+def unbroken(text: str) -> str:
+    """A text that no line break may part."""
+    return text.replace(" ", NO_BREAK_SPACE)
 
 
 def percent(share: float | None) -> str:
@@ -111,20 +171,20 @@ def percent(share: float | None) -> str:
     if share is None:
         return "–"
     if 0 < share < 0.001:
-        return "<0.1\u202f%"
+        return f"<{percent(0.001)}"
     if 0.999 < share < 1:
-        return ">99.9\u202f%"
-    return _signed(f"{share * 100:,.1f}\u202f%")
+        return f">{percent(0.999)}"
+    with localcontext(prec=DIGITS):
+        return _signed(format_percent(Decimal(share), format=f"#,##0.0{NARROW_SPACE}%", locale=LOCALE))
 
 
 def in_hundred(share: float | None) -> str:
     """A fraction of 1 as people of a hundred, as "2.4 in 100"; "not known" for None."""
     if share is None:
         return "not known"
-    digits = 1 if share >= 0.01 or share == 0 else 2
     if 0 < share < 0.0001:
-        return f"<0.01{NO_BREAK_SPACE}in{NO_BREAK_SPACE}100"
-    return _signed(f"{share * 100:,.{digits}f}{NO_BREAK_SPACE}in{NO_BREAK_SPACE}100")
+        return unbroken("<0.01 in 100")
+    return unbroken(f"{number(share * 100, 1 if share >= 0.01 or share == 0 else 2)} in 100")
 
 
 def quantity(value: float | None, unit: str = "") -> str:
@@ -134,12 +194,12 @@ def quantity(value: float | None, unit: str = "") -> str:
     if unit == "share":
         return percent(value)
     if abs(value) >= 1e15:
-        text = f"{value:.3g}"
+        text = _signed(format_scientific(value, format="0.##E0", locale=LOCALE))
     elif unit == "%":
-        text = f"{value:,.1f}"
+        text = number(value, 1)
     else:
-        text = format(value, ",.3f" if abs(value) < 10 else ",.1f" if abs(value) < 1000 else ",.0f")
-    return _signed(f"{text}{NO_BREAK_SPACE}{unit}" if unit else text)
+        text = number(value, 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0)
+    return f"{text}{NO_BREAK_SPACE}{unit}" if unit else text
 
 
 def interval(low: float | None, high: float | None, unit: str = "") -> str:
@@ -151,7 +211,12 @@ def interval(low: float | None, high: float | None, unit: str = "") -> str:
 
 def day(value: date) -> str:
     """A calendar day as "3 December 2017"."""
-    return f"{value.day}{NO_BREAK_SPACE}{value:%B}{NO_BREAK_SPACE}{value.year}"
+    return unbroken(format_date(value, "long", locale=LOCALE))
+
+
+def month(value: date) -> str:
+    """The month of a day as "December 2017"."""
+    return format_date(value, "MMMM y", locale=LOCALE)
 
 
 def instant(value: datetime) -> str:
@@ -159,7 +224,7 @@ def instant(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError(f"an instant needs its time zone, found the naive time {value.isoformat()}")
     utc = value.astimezone(UTC)
-    return f"{day(utc.date())}, {utc:%H:%M}{NO_BREAK_SPACE}UTC"
+    return f"{day(utc.date())}, {format_time(utc, 'HH:mm', locale=LOCALE)}{NO_BREAK_SPACE}UTC"
 
 
 def sentence(text: str) -> str:
@@ -171,7 +236,7 @@ def sentence(text: str) -> str:
 
 def listed(words: Sequence[str]) -> str:
     """Words joined as in a sentence: "a", "a and b", "a, b and c"."""
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+    return format_list(words, locale=LOCALE)
 
 
 def _signed(text: str) -> str:

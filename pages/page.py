@@ -26,6 +26,8 @@ def _environment() -> Environment:
         instant=formats.instant,
         listed=formats.listed,
         money=formats.money,
+        month=formats.month,
+        number=formats.number,
         percent=formats.percent,
         quantity=formats.quantity,
         round_money=formats.round_money,

@@ -14,7 +14,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from pages import charts
-from pages.formats import MINUS, NO_BREAK_SPACE, amount, check_finite
+from pages.formats import MINUS, NO_BREAK_SPACE, binary_size, binary_unit, check_finite, fine_amount, month, unbroken
 from pages.page import render
 
 MOST_PROPOSALS_SHOWN = 50
@@ -29,7 +29,6 @@ MoveKind = Literal["cool", "archive", "warm", "expire", "compact", "restore", "r
 
 TIERS: tuple[Tier, ...] = ("hot", "cool", "archived")
 _TARGETS = {"cool": "cool", "archive": "archived", "warm": "hot", "expire": "deleted"}
-_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 _NOTHING = Decimal(0)
 _SMALLEST_SHOWN = Decimal("0.0001")
 
@@ -152,7 +151,7 @@ class ActualCost:
     source: str
 
     def __post_init__(self) -> None:
-        _check_money(f"cost of {self.month:%B %Y}", self.forecast, self.actual)
+        _check_money(f"cost of {month(self.month)}", self.forecast, self.actual)
 
     @property
     def off_by(self) -> float | None:
@@ -335,10 +334,9 @@ def storage_page(figures: StorageFigures) -> str:
 
 
 def _bytes_chart(figures: StorageFigures) -> Markup | None:
-    power = _power(max(_by_day((entry.day, entry.bytes) for entry in figures.days), default=0))
-    unit = 1024**power
+    name, unit = binary_unit(max(_by_day((entry.day, entry.bytes) for entry in figures.days), default=0))
     rows = [(entry.day, entry.tier, entry.bytes / unit) for entry in figures.days]
-    return _tiers_chart(figures, rows, axis_title=_UNITS[power])
+    return _tiers_chart(figures, rows, axis_title=name)
 
 
 def _cost_chart(figures: StorageFigures) -> Markup | None:
@@ -375,16 +373,9 @@ def _by_day(entries: Iterable[tuple[date, int]]) -> list[int]:
     return list(totals.values())
 
 
-def _power(size: int) -> int:
-    """Of 1,024, the largest that `size` reaches: a GB is 2^30 bytes, as S3 bills and as the reasons say."""
-    return max((power for power in range(len(_UNITS)) if size >= 1024**power), default=0)
-
-
 def _size(size: int) -> str:
-    """Bytes as "3.1 GB"."""
-    power = _power(size)
-    number = f"{size / 1024**power:,.1f}" if power else f"{size:,}"
-    return f"{number}{NO_BREAK_SPACE}{'byte' if size == 1 else _UNITS[power]}"
+    """Bytes as "3.1 GB", with the units of the bill and of the reasons."""
+    return unbroken(binary_size(size))
 
 
 def _price(value: Decimal, currency: str) -> str:
@@ -394,14 +385,9 @@ def _price(value: Decimal, currency: str) -> str:
 
 def _price_column(value: Decimal, currency: str) -> str:
     """The same without the code, for a column whose head names the currency."""
-    exact = amount(value, currency)
-    digits = len(amount(_NOTHING, currency).partition(".")[2])
-    if value == 0 or abs(value) >= Decimal(1).scaleb(1 - digits):
-        return exact
-    if abs(value) < _SMALLEST_SHOWN:
-        return f"<{_SMALLEST_SHOWN}" if value > 0 else f"{MINUS}<{_SMALLEST_SHOWN}"
-    shown = f"{abs(value):.{1 - value.adjusted()}f}".rstrip("0")
-    return shown if value > 0 else MINUS + shown
+    if 0 < abs(value) < _SMALLEST_SHOWN:
+        return f"{MINUS if value < 0 else ''}<{fine_amount(_SMALLEST_SHOWN, currency)}"
+    return fine_amount(value, currency)
 
 
 def _total(amounts: Iterable[Decimal]) -> Decimal:

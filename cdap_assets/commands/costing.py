@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from cdap_assets.commands.home import console
+from pages.formats import decimal_size
 
 if TYPE_CHECKING:
     from cdap_assets.installation import Installation
     from cdap_assets.work.scan_cost import ScanCost
     from resources.settings import Settings
 
-GB = 10**9
+GB = 10**9  # bytes: Athena bills decimal ones
 
 
 def selected_tables(home: Installation, selection: str) -> Collection[str]:
@@ -42,9 +43,11 @@ def show_costs(costs: Sequence[ScanCost], settings: Settings) -> None:
     work = [cost for cost in costs if cost.queries]
     for cost in work:
         told = cost.why if not cost.unbuilt else f"{cost.why}; not measured: {', '.join(cost.unbuilt)} not built yet"
-        table.add_row(cost.asset, f"{cost.queries}", _size(cost.bytes), f"{cost.cost:.4f}", told)
+        table.add_row(cost.asset, f"{cost.queries}", decimal_size(cost.bytes), f"{cost.cost:.4f}", told)
     total = sum(cost.bytes for cost in costs)
-    table.add_row("in all", f"{sum(c.queries for c in costs)}", _size(total), f"{sum(c.cost for c in costs):.4f}", "")
+    table.add_row(
+        "in all", f"{sum(c.queries for c in costs)}", decimal_size(total), f"{sum(c.cost for c in costs):.4f}", ""
+    )
     console.print(table)
     if len(work) < len(costs):
         console.print(f"{len(costs) - len(work)} more are up to date; --anew tells what rebuilding them would cost")
@@ -54,7 +57,3 @@ def show_costs(costs: Sequence[ScanCost], settings: Settings) -> None:
             f"[red]more than CDAP_RUN_BUDGET_GB = {settings.run_budget_gb:g}[/]: as one run this would be refused"
         )
     console.print("[dim]Athena, 5 USD per TB scanned and at least 10 MB a query; ingestion, models and plans scan none")
-
-
-def _size(size: int) -> str:
-    return f"{size / GB:,.2f} GB" if size >= GB else f"{size / 10**6:,.2f} MB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cdap_assets.commands.home import console
+from pages.formats import decimal_size
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.migration import Migrated, migrate
 from resources.stores.object_store import read_bytes
@@ -32,7 +33,7 @@ def move(source: Lakehouse, target: Lakehouse) -> None:
     new = [moved for moved in done if not moved.was_there]
     console.print(
         f"moved {len(new)} tables of {len(done)}: {sum(m.rows for m in new):,} rows, {sum(m.snapshots for m in new)} "
-        f"snapshots, {sum(m.bytes for m in new) / 10**6:,.1f} MB, every file read back; {delivered} delivered files"
+        f"snapshots, {decimal_size(sum(m.bytes for m in new))}, every file read back; {delivered} delivered files"
     )
     if len(new) < len(done):
         console.print(f"{len(done) - len(new)} were there already, with the same snapshots and rows")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from resources.lake.lakehouse import Lakehouse
 
 app = typer.Typer(help="Where data lies, what that costs, what moves, and how it comes back.", no_args_is_help=True)
-MB = 1 << 20
 SHOWN = 20
 
 
@@ -66,7 +65,8 @@ def restore(
     from cdap_assets.tiering.moves import restore as bring_back
 
     with told():
-        moved = bring_back(lakehouse, table, chosen(lakehouse, table, partition), speed, days, lakehouse.clock())
+        partitions = chosen(lakehouse, table, partition)
+        moved = bring_back(lakehouse, table, partitions, lakehouse.clock(), speed=speed, days=days)
     if moved.waiting:
         console.print(f"asked S3 for {table}: it needs hours; `cdap storage run` or the restore sensor goes on then")
     else:
@@ -111,7 +111,7 @@ def demo(home: Path) -> None:
 
 def show(lakehouse: Lakehouse) -> None:
     """Bytes and cost by tier, and what would move."""
-    from cdap_assets.tiering.sensors import STAYING, decisions
+    from cdap_assets.tiering.look import STAYING, counted_by_kind, decisions
     from cdap_assets.tiering.storage_policy import read_storage_policy
 
     rows = decisions(lakehouse)
@@ -121,7 +121,7 @@ def show(lakehouse: Lakehouse) -> None:
     _show_tiers(rows)
     moves = sorted((row for row in rows if row["decision"] not in STAYING), key=lambda row: -row["saving"])
     if not moves:
-        console.print("nothing would move")
+        console.print(f"nothing would move: {counted_by_kind(rows)}")
         return
     saving, cost = sum(row["saving"] for row in moves), sum(row["move_cost"] for row in moves)
     applied = read_storage_policy(lakehouse.settings.home).apply
@@ -137,19 +137,16 @@ def show(lakehouse: Lakehouse) -> None:
 
 
 def _show_tiers(rows: Sequence[dict[str, Any]]) -> None:
+    from pages.formats import binary_size
+
     table = Table("tier", "partitions", "objects", "bytes", f"{rows[0]['currency']} a month", box=None, pad_edge=False)
     for tier in ("hot", "cool", "archived", "expired"):
         held = [row for row in rows if row["tier"] == tier]
         if held:
             cost = sum((row["storage_month"] for row in held), Decimal(0))
             size, objects = sum(row["bytes"] for row in held), sum(row["objects"] for row in held)
-            table.add_row(tier, f"{len(held)}", f"{objects:,}", _size(size), f"{cost:.4f}")
+            table.add_row(tier, f"{len(held)}", f"{objects:,}", binary_size(size), f"{cost:.4f}")
     console.print(table)
-
-
-def _size(size: int) -> str:
-    # as S3 bills, and as the page and the decisions tell sizes
-    return f"{size / MB / 1024:,.2f} GB" if size >= MB * 1024 else f"{size / MB:,.2f} MB"
 
 
 def _review_stage() -> Any:

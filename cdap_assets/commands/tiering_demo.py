@@ -16,14 +16,14 @@ from cdap_assets.commands.new_home import make_home
 from cdap_assets.commands.running import execute
 from cdap_assets.installation import Installation
 from cdap_assets.lineage import Lineage
-from cdap_assets.tiering.assets import STAY, state_of, tier_rows
+from cdap_assets.tiering.batches import batched
+from cdap_assets.tiering.look import STAY, look, tier_rows
 from cdap_assets.tiering.moves import chosen, restore, tier
-from cdap_assets.tiering.sensors import batched
-from cdap_assets.tiering.storage_policy import FILE, read_storage_policy
+from cdap_assets.tiering.storage_policy import FILE, read_terms
 from cdap_assets.work.stages import Stage
+from pages.formats import binary_size
 from resources.clock import Clock
 from resources.iceberg.errors import PartitionsArchived
-from resources.iceberg.placement import decoded
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.tiers.moving import Moved
@@ -36,7 +36,6 @@ MONTH = timedelta(days=30)
 MONTHS = 12
 FORGOTTEN = timedelta(days=15)  # after which one more month of orders is no longer read
 STILL_READ = 3  # months of orders that somebody looks at to the end
-MB = 1 << 20
 TIMES = 1000  # the example is small: its cost is shown as if it were so many times larger
 COLUMNS = ("month", "hot", "cool", "archived", f"USD x {TIMES:,}", "unmoved", "what moved")
 ASKED_FOR = date(2017, 2, 1)
@@ -90,23 +89,15 @@ def _read(lakehouse: Lakehouse, spec: TableSpec, months: Sequence[date]) -> int:
 
 def _follow(lakehouse: Lakehouse, lineage: Lineage, at: datetime) -> tuple[list[dict[str, Any]], list[str]]:
     """Decide, and do what was decided; the rows of storage_tiers before, and what was moved in words."""
-    states, currency = state_of(lakehouse, lineage, at)
-    rows = [row for row in tier_rows(states, currency, at) if row["table_name"] in TABLES]
-    told = []
-    for config in batched(
-        [row for row in rows if row["decision"] != STAY], read_storage_policy(lakehouse.settings.home)
-    ):
-        batch = config["ops"]["move_tiers"]["config"]
-        partitions = [decoded(yaml.safe_load(text)) for text in batch["partitions"]]
-        how = {key: batch[key] for key in ("table", "action", "storage_class", "reason", "seen")}
-        moved = tier(lakehouse, lineage, partitions=partitions, at=at, **how)
-        told.append(_words(moved))
-    return rows, told
+    seen = look(lakehouse, read_terms(lakehouse.settings, lineage), at)
+    rows = [row for row in tier_rows(seen) if row["table_name"] in TABLES]
+    batches = batched([row for row in rows if row["decision"] != STAY], seen.terms.policy)
+    return rows, [_words(tier(lakehouse, lineage, batch, at)) for batch in batches]
 
 
 def _words(moved: Moved) -> str:
-    before, after = moved.bytes_before / MB, moved.bytes_after / MB
-    size = f"{before:.1f} MB" if moved.bytes_before == moved.bytes_after else f"{before:.1f} to {after:.1f} MB"
+    before, after = binary_size(moved.bytes_before), binary_size(moved.bytes_after)
+    size = before if moved.bytes_before == moved.bytes_after else f"{before} to {after}"
     return f"{moved.move.kind} {len(moved.move.partitions)} of {moved.move.table} ({size})"
 
 
@@ -114,7 +105,7 @@ def _figures(rows: Sequence[dict[str, Any]]) -> list[str]:
     tiers = [sum(row["bytes"] for row in rows if row["tier"] == tier) for tier in ("hot", "cool", "archived")]
     cost = sum((row["storage_month"] for row in rows), Decimal(0))
     hot = sum((row["monthly_hot"] for row in rows), Decimal(0))
-    return [*(f"{size / MB:.1f} MB" for size in tiers), f"{cost * TIMES:.3f}", f"{hot * TIMES:.3f}"]
+    return [*map(binary_size, tiers), f"{cost * TIMES:.3f}", f"{hot * TIMES:.3f}"]
 
 
 def _bring_back(lakehouse: Lakehouse, spec: TableSpec, at: datetime) -> None:
@@ -123,7 +114,7 @@ def _bring_back(lakehouse: Lakehouse, spec: TableSpec, at: datetime) -> None:
         _read(lakehouse, spec, [ASKED_FOR])
     except PartitionsArchived as error:
         console.print(f"\na query of {ASKED_FOR:%B %Y} is refused:\n  {error}", markup=False)
-        moved = restore(lakehouse, spec.name, chosen(lakehouse, spec.name, [f"month={ASKED_FOR}"]), "", 0, at)
+        moved = restore(lakehouse, spec.name, chosen(lakehouse, spec.name, [f"month={ASKED_FOR}"]), at)
         console.print(f"restored until {moved.move.due}: {_read(lakehouse, spec, [ASKED_FOR]):,} rows")
     else:
         console.print(f"{ASKED_FOR:%B %Y} is still readable")

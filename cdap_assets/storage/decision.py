@@ -12,8 +12,38 @@ from typing import Literal
 from cdap_assets.storage.costs import Holding, leaving_cost, move_cost, reading_of, storage_of, total_cost
 from cdap_assets.storage.demand import YOUNG_DAYS, Demand, expected_demand
 from cdap_assets.storage.prices import MONTH_DAYS, Prices, Tier
+from pages.formats import binary_size, count, fine_amount, rough
 
 Action = Literal["stay", "cool", "archive", "warm", "expire"]
+ReasonKind = Literal[
+    "saves",
+    "retention ended",
+    "deleted",
+    "archived",
+    "no objects",
+    "restored",
+    "never observed",
+    "written recently",
+    "observed too briefly",
+    "small objects",
+    "young",
+    "no saving",
+]
+
+KINDS: Mapping[ReasonKind, str] = {
+    "saves": "a move saves more than it costs",
+    "retention ended": "its time is over",
+    "deleted": "deleted when its retention ended",
+    "archived": "archived: comes back when somebody asks",
+    "no objects": "has no objects",
+    "restored": "kept where it can be read",
+    "never observed": "reads were never observed, so the use is unknown",
+    "written recently": "written too recently",
+    "observed too briefly": "reads not observed for long enough",
+    "small objects": "too small to move at a profit: compacted first",
+    "young": "young: waits to be archived without a stop",
+    "no saving": "no move saves more than the margin",
+}
 
 IN_USE_DAYS = 14  # after a read, within which a partition is not archived
 OBSERVED_DAYS = 30  # of a partition's reads, before which nothing is concluded from them
@@ -27,14 +57,15 @@ ACTIONS: Mapping[Tier, Action] = {"hot": "warm", "cool": "cool", "archived": "ar
 class Rules:
     """What a policy says of a table; money in the price book's currency. Raises ValueError naming the field.
 
-    `keep` is why a partition must stay where it can be read, such as "read by customer_profile", or empty. `margin` is
-    the least saving per month worth a move. More than `max_restores` expected in the horizon, and a partition is not
-    archived however cheap that were: somebody would wait each time. `retention_days` count as `Holding.kept_days`.
-    Files that a move took out of a table are kept, and billed, for `time_travel_days` more.
+    `restored_until` is the day up to which a partition that somebody asked back must stay where it can be read;
+    `date.max` without a day, None where nobody asked. `margin` is the least saving per month worth a move. More than
+    `max_restores` expected in the horizon, and a partition is not archived however cheap that were: somebody would
+    wait each time. `retention_days` count as `Holding.kept_days`. Files that a move took out of a table are kept, and
+    billed, for `time_travel_days` more.
     """
 
     may_archive: bool
-    keep: str = ""
+    restored_until: date | None = None
     legal_hold: bool = False
     min_hot_days: int = 30
     retention_days: int | None = None
@@ -59,11 +90,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with a partition, and why in one sentence.
+    """What to do with a partition, and why: the kind of the reason, and the reason in one sentence.
 
     `tier` and `storage_class` are where it will be, or what an expiring one leaves. `monthly` is the estimated cost
     of a month in each tier, in the tier's best class, reads and restores included, moves not. `move_cost` is paid once,
-    `saving` is per month over the horizon, after it. `compact` says that only its small objects keep it from moving.
+    `saving` is per month over the horizon, after it.
     """
 
     action: Action
@@ -72,8 +103,18 @@ class Decision:
     monthly: Mapping[Tier, Decimal]
     move_cost: Decimal
     saving: Decimal
+    kind: ReasonKind
     reason: str
-    compact: bool = False
+
+    @property
+    def compact(self) -> bool:
+        """Whether only its small objects keep it from moving."""
+        return self.kind == "small objects"
+
+
+def kind_in_words(kind: str | None) -> str:
+    """A kind of reason as people read it; None is that of a decision made before decisions had one."""
+    return next((words for known, words in KINDS.items() if known == kind), "other reasons")
 
 
 def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decision:
@@ -95,7 +136,7 @@ def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decis
     if rules.retention_days is not None and holding.kept_days(today) >= rules.retention_days and not rules.legal_hold:
         return _expire(case)
     if refusal := _refusal(case):
-        return _stay(case, refusal)
+        return _stay(case, *refusal)
 
     best = _best(case)
     if best == holding.storage_class:
@@ -103,7 +144,16 @@ def decide(holding: Holding, rules: Rules, prices: Prices, today: date) -> Decis
     tier, move = prices.of(best).tier, move_cost(holding, best, prices, today)
     saving = _per_month(case.cost(holding.storage_class) - case.cost(best), days)
     reason = f"{_use(case)}: saves {_money(saving, prices)} a month after {_money(move, prices)} to move"
-    return Decision(ACTIONS[tier], tier, best, _monthly(case, {tier: best}), move, saving, reason)
+    return Decision(
+        action=ACTIONS[tier],
+        tier=tier,
+        storage_class=best,
+        monthly=_monthly(case, {tier: best}),
+        move_cost=move,
+        saving=saving,
+        kind="saves",
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,21 +196,25 @@ def _demand(holding: Holding, horizon_days: int, today: date) -> Demand:
     )
 
 
-def _refusal(case: _Case) -> str | None:
+def _refusal(case: _Case) -> tuple[ReasonKind, str] | None:
     """Why a partition stays whatever it costs, if so."""
     holding, rules = case.holding, case.rules
     if holding.tier == "archived":
-        return f"archived since {holding.since}: comes back when somebody asks for a restore"
+        return "archived", f"archived since {holding.since}: comes back when somebody asks for a restore"
     if not holding.sizes:
-        return "has no objects"
-    if rules.keep:
-        return f"kept where it can be read: {rules.keep}"
+        return "no objects", "has no objects"
+    if rules.restored_until is not None:
+        until = "" if rules.restored_until == date.max else f" until {rules.restored_until}"
+        return "restored", f"kept where it can be read: restored{until}"
     if holding.observed_since is None:
-        return f"reads of {holding.table} were never observed: its use is unknown, so it does not move"
+        return (
+            "never observed",
+            f"reads of {holding.table} were never observed: its use is unknown, so it does not move",
+        )
     if case.age < rules.min_hot_days:
-        return f"written {_days(case.age)} ago, stays for {rules.min_hot_days}"
+        return "written recently", f"written {_days(case.age)} ago, stays for {rules.min_hot_days}"
     if (observed := (case.today - max(holding.observed_since, holding.written)).days) < OBSERVED_DAYS:
-        return f"reads observed for {_days(max(0, observed))}, a decision needs {OBSERVED_DAYS}"
+        return "observed too briefly", f"reads observed for {_days(max(0, observed))}, a decision needs {OBSERVED_DAYS}"
     return None
 
 
@@ -203,22 +257,40 @@ def _unmoved(case: _Case) -> Decision:
     if holding.tier == "hot" and len(large.sizes) < len(holding.sizes):
         best = case.prices.of(_best(replace(case, holding=large)))
         if best.tier not in (holding.tier, "hot"):
-            return _stay(case, f"{_use(case)}: too small to move at a profit, compact them first", compact=True)
+            return _stay(case, "small objects", f"{_use(case)}: too small to move at a profit, compact them first")
     if _waits(case):
-        return _stay(case, f"{_use(case)}: still young, waits to be archived without a stop in a cool class")
-    return _stay(case, f"{_use(case)}: no move saves more than {_money(case.rules.margin, case.prices)} a month")
+        return _stay(case, "young", f"{_use(case)}: still young, waits to be archived without a stop in a cool class")
+    return _stay(
+        case, "no saving", f"{_use(case)}: no move saves more than {_money(case.rules.margin, case.prices)} a month"
+    )
 
 
-def _stay(case: _Case, reason: str, *, compact: bool = False) -> Decision:
+def _stay(case: _Case, kind: ReasonKind, reason: str) -> Decision:
     here = case.holding
-    return Decision("stay", here.tier, here.storage_class, _monthly(case), Decimal(0), Decimal(0), reason, compact)
+    return Decision(
+        action="stay",
+        tier=here.tier,
+        storage_class=here.storage_class,
+        monthly=_monthly(case),
+        move_cost=Decimal(0),
+        saving=Decimal(0),
+        kind=kind,
+        reason=reason,
+    )
 
 
 def _expire(case: _Case) -> Decision:
     here, monthly = case.holding, _monthly(case)
-    reason = f"{_days(here.kept_days(case.today))} old, kept for {case.rules.retention_days}: its time is over"
-    owed = leaving_cost(here, case.prices, case.today)
-    return Decision("expire", here.tier, here.storage_class, monthly, owed, monthly[here.tier], reason)
+    return Decision(
+        action="expire",
+        tier=here.tier,
+        storage_class=here.storage_class,
+        monthly=monthly,
+        move_cost=leaving_cost(here, case.prices, case.today),
+        saving=monthly[here.tier],
+        kind="retention ended",
+        reason=f"{_days(here.kept_days(case.today))} old, kept for {case.rules.retention_days}: its time is over",
+    )
 
 
 def _monthly(case: _Case, chosen: Mapping[Tier, str] = MappingProxyType({})) -> Mapping[Tier, Decimal]:
@@ -250,26 +322,20 @@ def _use(case: _Case) -> str:
     last = max((day for day, count in holding.reads.items() if count and start <= day < case.today), default=None)
     unread = (case.today - (last or start)).days
     if last and unread < OBSERVED_DAYS:
-        return f"{case.demand.reads:,.2g} reads expected in {_days(case.days)}, {_size(holding)}"
+        return f"{rough(case.demand.reads)} reads expected in {_days(case.days)}, {_size(holding)}"
     return f"{_days(unread)} unread, {_size(holding)}"
 
 
 def _size(holding: Holding) -> str:
-    size, unit = float(holding.bytes), "bytes"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
     objects = len(holding.sizes)
-    return f"{size:,.1f} {unit} in {objects:,} {'object' if objects == 1 else 'objects'}"
+    return f"{binary_size(holding.bytes)} in {count(objects)} {'object' if objects == 1 else 'objects'}"
 
 
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+def _days(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
 
 
 def _money(amount: Decimal, prices: Prices) -> str:
-    """Cents, or up to two significant digits of less than ten."""
-    small = 0 < amount < Decimal("0.1")
-    shown = f"{amount:.{1 - amount.adjusted()}f}".rstrip("0") if small else f"{amount:,.2f}"
+    """Cents, or up to two digits of less than ten."""
+    shown = fine_amount(amount, prices.currency)
     return f"${shown}" if prices.currency == "USD" else f"{shown} {prices.currency}"

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cdap_assets.policy_file import PolicyError, read_policy_file
 from resources.tiers.classes import COLD
 
-Tier = Literal["hot", "cool", "archived"]
+Tier = Literal["hot", "cool", "archived"]  # of a class; where a partition was put is a PlacedTier of resources
 RestoreSpeed = Literal["Expedited", "Standard", "Bulk"]
 
 GB = 1 << 30  # S3 bills binary gigabytes

@@ -13,21 +13,28 @@ AS_OF = Column("as_of", INSTANT, "when it was looked at (UTC)", nullable=False)
 TIER = Column("tier", "string", "hot, cool, archived or expired", nullable=False)
 COST = "decimal(18, 6)"
 
+WHERE = (
+    AS_OF,
+    TABLE,
+    PARTITION,
+    VALUES,
+    TIER,
+    Column("storage_class", "string", "as the price book names it", nullable=False),
+    Column("since", INSTANT, "since when in this tier (UTC)", nullable=False),
+    Column("objects", "int64", "data files", nullable=False),
+    Column("bytes", "int64", "of all data files", nullable=False, unit="bytes"),
+)
+USED = (
+    Column("written_at", INSTANT, "when rows last came (UTC)", nullable=False),
+    Column("last_read", "date", "last day (UTC) on which it was read; empty: never seen to be"),
+)
+
 STORAGE_INVENTORY = TableSpec(
     "storage_inventory",
     (
-        AS_OF,
-        TABLE,
-        PARTITION,
-        VALUES,
-        TIER,
-        Column("storage_class", "string", "as the price book names it", nullable=False),
-        Column("since", INSTANT, "since when in this tier (UTC)", nullable=False),
-        Column("objects", "int64", "data files", nullable=False),
-        Column("bytes", "int64", "of all data files", nullable=False, unit="bytes"),
+        *WHERE,
         Column("rows", "int64", "rows", nullable=False),
-        Column("written_at", INSTANT, "when rows last came (UTC)", nullable=False),
-        Column("last_read", "date", "last day (UTC) on which it was read; empty: never seen to be"),
+        *USED,
         Column("reads_91", "float64", "whole-partition reads in the last 91 days", nullable=False),
         Column("observed_since", "date", "first day on which reads of the table were noted; empty: never"),
     ),
@@ -38,17 +45,8 @@ STORAGE_INVENTORY = TableSpec(
 STORAGE_TIERS = TableSpec(
     "storage_tiers",
     (
-        AS_OF,
-        TABLE,
-        PARTITION,
-        VALUES,
-        TIER,
-        Column("storage_class", "string", "as the price book names it", nullable=False),
-        Column("since", INSTANT, "since when in this tier (UTC)", nullable=False),
-        Column("objects", "int64", "data files", nullable=False),
-        Column("bytes", "int64", "of all data files", nullable=False, unit="bytes"),
-        Column("written_at", INSTANT, "when rows last came (UTC)", nullable=False),
-        Column("last_read", "date", "last day (UTC) on which it was read; empty: never seen to be"),
+        *WHERE,
+        *USED,
         Column("storage_month", COST, "a month of it where it is, unread", nullable=False, unit="currency"),
         Column("monthly_hot", COST, "estimated cost of a month in the tier, reads included", unit="currency"),
         Column("monthly_cool", COST, "the same", unit="currency"),
@@ -58,6 +56,7 @@ STORAGE_TIERS = TableSpec(
         Column("to_class", "string", "as the price book names it", nullable=False),
         Column("move_cost", COST, "once", nullable=False, unit="currency"),
         Column("saving", COST, "a month, after the move", nullable=False, unit="currency"),
+        Column("kind", "string", "the kind of the reason; empty: of a look before decisions had one"),
         Column("reason", "string", "why, in one sentence", nullable=False),
         Column("currency", "string", "of all money in the row (ISO 4217)", nullable=False),
         Column("seen", "int64", "Iceberg sequence number of the table that was looked at", nullable=False),

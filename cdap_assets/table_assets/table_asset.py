@@ -15,7 +15,7 @@ import dagster as dg
 
 from cdap_assets.table_assets.snapshots import snapshot_rows
 from cdap_assets.table_assets.table_metadata import publish_metadata
-from resources.iceberg.placement import Tier
+from resources.iceberg.placement import PlacedTier
 from resources.iceberg.publish_record import LastPublish
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
@@ -232,7 +232,7 @@ class TableAsset:
         )
         return self._months(f"{why}{told}", months - gone, owed - back)
 
-    def _everything(self, session: Session, why: str, *out_of_reach: Tier) -> "Work":
+    def _everything(self, session: Session, why: str, *out_of_reach: PlacedTier) -> "Work":
         """The whole table, or of one by months those whose rows are all in reach: the others stay as they are."""
         gone = self._withheld(session, *out_of_reach) if self.scope == "month" else set()
         if not gone:
@@ -242,7 +242,7 @@ class TableAsset:
         archived = self._withheld(session, "archived") if "archived" in out_of_reach else set()
         return self._months(f"{len(there - gone)} months: {why}; {told}", there - gone, there & archived)
 
-    def _withheld(self, session: Session, *tiers: Tier) -> set[Any]:
+    def _withheld(self, session: Session, *tiers: PlacedTier) -> set[Any]:
         """The months whose rows are of these tiers, or whose own rows are deleted: they do not come back."""
         read = {partition[-1] for name in self.driver for partition in session.withheld(name, *tiers)}
         return read | {partition[-1] for partition in session.withheld(self.name, "expired")}

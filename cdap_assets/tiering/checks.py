@@ -8,7 +8,7 @@ import dagster as dg
 from cdap_assets.storage.costs import storage_cost
 from cdap_assets.storage.prices import Prices
 from cdap_assets.storage.tables import STORAGE_TIERS
-from cdap_assets.tiering.sensors import decisions
+from cdap_assets.tiering.look import decisions
 from cdap_assets.tiering.storage_policy import prices_of, read_storage_policy
 from resources.iceberg.placement import placed_now
 from resources.lake.lakehouse import Lakehouse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from cdap_assets.storage.costs import Holding, restore_cost, storage_of
 from cdap_assets.storage.decision import Decision, Rules, decide
 from cdap_assets.storage.prices import Prices
 from cdap_assets.tiering.storage_policy import RestorePolicy
+from pages.formats import fine_amount
 from resources.iceberg.catalog import Partition
 from resources.iceberg.placement import Placement, encoded, partition_text
 from resources.lake.lakehouse import Lakehouse
@@ -20,7 +21,6 @@ from resources.lake.reads import Reads, history
 from resources.tiers.inventory import Held, holdings
 
 RECENT_DAYS = 91
-KEPT_BACK = "restored until {due:%Y-%m-%d}"
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def _state(
     storage_class = placed.storage_class if placed is not None and tier != "hot" else prices.hot
     since = max(placed.at.date(), written) if placed is not None and tier != "hot" else written
     holding = Holding(
-        held.table,
-        held.partition,
-        held.sizes,
-        tier,
-        storage_class,
-        since,
-        written,
-        whole,
-        observed,
-        _last_day(held.columns, held.partition),
+        table=held.table,
+        partition=held.partition,
+        sizes=held.sizes,
+        tier=tier,
+        storage_class=storage_class,
+        since=since,
+        written=written,
+        reads=whole,
+        observed_since=observed,
+        last_day=_last_day(held.columns, held.partition),
     )
     recent = sum(count for day, count in whole.items() if (at.date() - day).days < RECENT_DAYS)
     last = max(reads, default=None)
@@ -94,8 +94,7 @@ def _state(
         return State(held, holding, last, recent, Decimal(0), None)
     month = storage_of(holding, storage_class, prices)
     if placed is not None and placed.tier == "restored" and _goes_back(held, placed, at):
-        until = KEPT_BACK.format(due=placed.due) if placed.due else "restored"
-        rules = Rules(**{**vars(rules), "keep": until})
+        rules = replace(rules, restored_until=placed.due or date.max)
     return State(held, holding, last, recent, month, decide(holding, rules, prices, at.date()))
 
 
@@ -115,19 +114,10 @@ def _last_day(columns: Iterable[str], partition: Partition) -> date | None:
 
 def offer(holding: Holding, storage_class: str, prices: Prices, restore: RestorePolicy) -> str:
     """What bringing a partition back from a class takes, in words."""
-    moved = Holding(**{**fields_of(holding), "tier": prices.of(storage_class).tier, "storage_class": storage_class})
+    moved = replace(holding, tier=prices.of(storage_class).tier, storage_class=storage_class)
     option = prices.of(storage_class).restore
     speed = restore.speed if restore.speed in option else "Standard"
     cost = restore_cost(moved, prices, speed)
     hours = option[speed].hours
     wait = f"up to {hours} hours by {speed}" if hours else "at once"
-    return f"{wait}, up to {_money(cost)} {prices.currency} each by prices of {prices.date}"
-
-
-def fields_of(holding: Holding) -> dict[str, Any]:
-    """A holding's fields."""
-    return {name: getattr(holding, name) for name in Holding.__dataclass_fields__}
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+    return f"{wait}, up to {fine_amount(cost, prices.currency)} {prices.currency} each by prices of {prices.date}"

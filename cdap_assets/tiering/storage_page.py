@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
-from cdap_assets.storage.decision import Rules, decide
-from cdap_assets.storage.prices import Prices
+from cdap_assets.storage.decision import Rules, decide, kind_in_words
 from cdap_assets.storage.tables import STORAGE_SAVINGS
+from cdap_assets.tiering.look import STAY, Look
 from cdap_assets.tiering.state import State
-from cdap_assets.tiering.storage_policy import StoragePolicy
 from pages.storage import (
     TIERS,
     ArchivedPartition,
@@ -28,23 +27,13 @@ from pages.storage import (
     WaitingRestore,
     storage_page,
 )
-from resources.iceberg.placement import partition_text
+from resources.iceberg.placement import partition_text, placed_now
 from resources.lake.lakehouse import Lakehouse
 from resources.stores.stores import open_store
 from resources.tiers.history import moves_made
 from resources.tiers.journal import Journal
 
 PAGE = "storage.html"
-KINDS = {
-    "never observed": "reads were never observed, so the use is unknown",
-    "kept where it can be read": "kept where it can be read",
-    "a decision needs": "reads not observed for long enough",
-    "still young": "young: waits to be archived without a stop",
-    "no move saves more": "no move saves more than the margin",
-    "archived since": "archived: comes back when somebody asks",
-    "stays for": "written too recently",
-    "no objects": "has no objects",
-}
 CAVEATS = (
     "Costs are list prices of the price book times what table metadata says, without taxes, discounts, and files that "
     "only older snapshots of tables need.",
@@ -52,51 +41,38 @@ CAVEATS = (
 )
 
 
-def write_storage_page(
-    lakehouse: Lakehouse,
-    found: Sequence[State],
-    rows: Sequence[Mapping[str, Any]],
-    rules: Mapping[str, Rules],
-    policy: StoragePolicy,
-    prices: Prices,
-    at: datetime,
-) -> None:
-    """Write the page as storage is at ``at`` (UTC): ``rows`` are those of ``storage_tiers`` that ``found`` gave."""
-    figures = storage_figures(lakehouse, found, rows, rules, policy, prices, at)
+def write_storage_page(lakehouse: Lakehouse, seen: Look, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the page of a look; ``rows`` are those of ``storage_tiers`` that it gave."""
     store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    store.write(PAGE, storage_page(figures).encode())
+    store.write(PAGE, storage_page(storage_figures(lakehouse, seen, rows)).encode())
 
 
-def storage_figures(
-    lakehouse: Lakehouse,
-    found: Sequence[State],
-    rows: Sequence[Mapping[str, Any]],
-    rules: Mapping[str, Rules],
-    policy: StoragePolicy,
-    prices: Prices,
-    at: datetime,
-) -> StorageFigures:
+def storage_figures(lakehouse: Lakehouse, seen: Look, rows: Sequence[Mapping[str, Any]]) -> StorageFigures:
     """Everything that the page says."""
+    policy, prices = seen.terms.policy, seen.terms.prices
     return StorageFigures(
-        as_of=at.replace(tzinfo=UTC),
+        as_of=seen.at.replace(tzinfo=UTC),
         currency=prices.currency,
         apply=policy.apply,
         horizon_days=policy.horizon_days,
         budget=policy.budget,
         days=tuple(_days(lakehouse)),
         moves=tuple(_moves(lakehouse)),
-        proposals=tuple(_proposal(row) for row in rows if row["decision"] != "stay"),
+        proposals=tuple(_proposal(row) for row in rows if row["decision"] != STAY),
         stays=tuple(_stays(rows)),
-        policies=tuple(_policies(found, rules, prices, at)),
+        policies=tuple(_policies(seen)),
         actual_costs=(),
         restores=tuple(_restores(lakehouse)),
-        archived=tuple(_archived(found)),
+        archived=tuple(_archived(seen.states)),
         prices=PriceSource(
-            prices.version,
-            prices.region,
-            prices.date,
-            prices.source,
-            tuple(ClassPrice(name, p.tier, p.per_gb_month, p.minimum_days) for name, p in prices.classes.items()),
+            version=prices.version,
+            region=prices.region,
+            date=prices.date,
+            source=prices.source,
+            classes=tuple(
+                ClassPrice(name=name, tier=one.tier, per_gb_month=one.per_gb_month, minimum_days=one.minimum_days)
+                for name, one in prices.classes.items()
+            ),
         ),
         caveats=CAVEATS,
     )
@@ -108,62 +84,67 @@ def _days(lakehouse: Lakehouse) -> Iterator[TierDay]:
         session.reads.clear()
     for row in rows:
         if row["tier"] in TIERS:
-            costs = (row["monthly_cost"], row["monthly_cost_hot"])
-            yield TierDay(row["day"], row["tier"], row["partitions"], row["objects"], row["bytes"], *costs)
+            yield TierDay(
+                day=row["day"],
+                tier=row["tier"],
+                partitions=row["partitions"],
+                objects=row["objects"],
+                bytes=row["bytes"],
+                monthly_cost=row["monthly_cost"],
+                monthly_cost_hot=row["monthly_cost_hot"],
+            )
 
 
 def _moves(lakehouse: Lakehouse) -> Iterator[Move]:
     for past in moves_made(lakehouse):
         count = len(past.partitions)
-        what = past.partitions[0] if count == 1 else f"{past.partitions[0]} and {count - 1} more"
         yield Move(
-            past.at.replace(tzinfo=UTC),
-            past.table,
-            what,
-            past.kind,  # type: ignore[arg-type]
-            past.bytes_before,
-            past.bytes_after,
-            None,
-            None,
-            past.reason or ("asked back" if past.kind == "restore" else ""),
+            at=past.at.replace(tzinfo=UTC),
+            table=past.table,
+            partition=past.partitions[0] if count == 1 else f"{past.partitions[0]} and {count - 1} more",
+            kind=past.kind,
+            bytes_before=past.bytes_before,
+            bytes_after=past.bytes_after,
+            saving=None,
+            cost=None,
+            reason=past.reason or ("asked back" if past.kind == "restore" else ""),
         )
 
 
 def _proposal(row: Mapping[str, Any]) -> Proposal:
     return Proposal(
-        row["table_name"],
-        row["partition"],
-        row["decision"],
-        row["tier"],
-        row["storage_class"],
-        "" if row["decision"] == "expire" else row["to_class"],
-        row["bytes"],
-        row["objects"],
-        row["written_at"].date(),
-        row["last_read"],
-        row["saving"],
-        row["move_cost"],
-        row["reason"],
+        table=row["table_name"],
+        partition=row["partition"],
+        action=row["decision"],
+        tier=row["tier"],
+        storage_class=row["storage_class"],
+        to_class="" if row["decision"] == "expire" else row["to_class"],
+        bytes=row["bytes"],
+        objects=row["objects"],
+        written=row["written_at"].date(),
+        last_read=row["last_read"],
+        saving=row["saving"],
+        cost=row["move_cost"],
+        reason=row["reason"],
     )
 
 
 def _stays(rows: Sequence[Mapping[str, Any]]) -> Iterator[Stay]:
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["decision"] == "stay" and row["tier"] in TIERS:
-            groups[kind_of(row["reason"])].append(row)
+        if row["decision"] == STAY and row["tier"] in TIERS:
+            groups[row["kind"]].append(row)
     for kind, group in groups.items():
-        yield Stay(kind, len(group), sum(row["bytes"] for row in group), group[0]["reason"])
+        yield Stay(
+            reason=kind_in_words(kind),
+            partitions=len(group),
+            bytes=sum(row["bytes"] for row in group),
+            example=group[0]["reason"],
+        )
 
 
-def kind_of(reason: str) -> str:
-    """The kind of a reason to stay: what is left of it without its figures."""
-    return next((kind for words, kind in KINDS.items() if words in reason), "other reasons")
-
-
-def _policies(
-    found: Sequence[State], rules: Mapping[str, Rules], prices: Prices, at: datetime
-) -> Iterator[OtherPolicy]:
+def _policies(seen: Look) -> Iterator[OtherPolicy]:
+    """What each other policy would do, decided from the same reads."""
     others: dict[str, tuple[str, Callable[[Rules], Rules]]] = {
         "never archive": ("everything stays readable at once", lambda own: replace(own, may_archive=False)),
         "any saving": ("moves however little they save", lambda own: replace(own, margin=Decimal(0))),
@@ -171,13 +152,18 @@ def _policies(
     }
     for name, (meaning, change) in others.items():
         decided = [
-            decide(state.holding, change(rules[state.held.table]), prices, at.date())
-            for state in found
+            decide(state.holding, change(seen.terms.rules[state.held.table]), seen.terms.prices, seen.at.date())
+            for state in seen.states
             if state.decision is not None
         ]
-        moves = [one for one in decided if one.action != "stay"]
-        saving = sum((one.saving for one in moves), Decimal(0))
-        yield OtherPolicy(name, len(moves), saving, sum((one.move_cost for one in moves), Decimal(0)), meaning)
+        moves = [one for one in decided if one.action != STAY]
+        yield OtherPolicy(
+            name=name,
+            moves=len(moves),
+            saving=sum((one.saving for one in moves), Decimal(0)),
+            cost=sum((one.move_cost for one in moves), Decimal(0)),
+            meaning=meaning,
+        )
 
 
 def _restores(lakehouse: Lakehouse) -> Iterator[WaitingRestore]:
@@ -185,11 +171,16 @@ def _restores(lakehouse: Lakehouse) -> Iterator[WaitingRestore]:
         table = lakehouse.load(move.table)
         if move.kind != "restore" or table is None:
             continue
-        columns = [field.name for field in table.spec().fields]
+        columns, placed = [field.name for field in table.spec().fields], placed_now(table)
         for partition in move.partitions:
-            asked = move.at.replace(tzinfo=UTC)
             yield WaitingRestore(
-                move.table, partition_text(columns, partition), 0, asked, None, move.speed, move.reason
+                table=move.table,
+                partition=partition_text(columns, partition),
+                bytes=placed[partition].bytes if partition in placed else 0,
+                asked=move.at.replace(tzinfo=UTC),
+                expected=None,
+                speed=move.speed,
+                by=move.reason,
             )
 
 
@@ -197,4 +188,10 @@ def _archived(found: Sequence[State]) -> Iterator[ArchivedPartition]:
     for state in found:
         placed = state.held.placed
         if placed is not None and placed.tier == "archived":
-            yield ArchivedPartition(state.held.table, state.partition, placed.bytes, placed.at.date(), placed.offer)
+            yield ArchivedPartition(
+                table=state.held.table,
+                partition=state.partition,
+                bytes=placed.bytes,
+                since=placed.at.date(),
+                offer=placed.offer,
+            )

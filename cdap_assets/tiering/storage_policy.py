@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cdap_assets.contracts.contract import Contract
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.lineage import Lineage
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.policy_file import PolicyError, read_policy_file
-from cdap_assets.raw.tables import DELIVERIES, QUARANTINE
+from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN
 from cdap_assets.storage.decision import Rules
 from cdap_assets.storage.prices import PriceError, Prices, RestoreSpeed, read_prices
@@ -93,6 +95,21 @@ class StoragePolicy(BaseModel):
     tables: Mapping[str, TablePolicy] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What one reading of storage.yaml, the contracts and the price book says: ``rules`` are by table."""
+
+    policy: StoragePolicy
+    prices: Prices
+    rules: Mapping[str, Rules]
+
+
+def read_terms(settings: Settings, lineage: Lineage) -> Terms:
+    """The terms of a home. Raises :class:`StoragePolicyError`, and PriceError for a book that is wrong."""
+    policy = read_storage_policy(settings.home)
+    return Terms(policy, prices_of(settings, policy), rules_by_table(lineage, policy))
+
+
 def read_storage_policy(home: Path) -> StoragePolicy:
     """The policy of a home. Raises :class:`StoragePolicyError` for a file that is not YAML, or wrong."""
     path = home / FILE
@@ -129,23 +146,22 @@ def rules_by_table(lineage: Lineage, policy: StoragePolicy) -> dict[str, Rules]:
     unread = {f"raw_{name}" for name in lineage.broken}  # its contract cannot be read now: it stays as it is
     if unknown := sorted(set(policy.tables) - set(kept) - unread):
         raise StoragePolicyError(f"{FILE}: tables: there is no table {', '.join(unknown)} that could move")
-    return {name: _rules(name, lineage, policy) for name in kept}
+    contracts = {raw_table(contract).name: contract for contract in lineage.contracts.values()}
+    return {name: _rules(name, contracts.get(name), lineage, policy) for name in kept}
 
 
 def refusal(settings: Settings, lineage: Lineage) -> str | None:
     """Why the storage policy of a home cannot be used, if so; then nothing moves."""
     try:
-        policy = read_storage_policy(settings.home)
-        prices_of(settings, policy)
-        rules_by_table(lineage, policy)
+        read_terms(settings, lineage)
     except (StoragePolicyError, PriceError) as error:
         return str(error)
     return None
 
 
-def _rules(name: str, lineage: Lineage, policy: StoragePolicy) -> Rules:
+def _rules(name: str, contract: Contract | None, lineage: Lineage, policy: StoragePolicy) -> Rules:
+    """The rules of a table; only a raw one has a contract of its own."""
     own = policy.tables.get(name, TablePolicy())
-    contract = lineage.contracts.get(name.removeprefix("raw_")) if name.startswith("raw_") else None
     where = f"{FILE}: tables.{name}"
     archive, retention, min_hot, hold = own.archive, own.retention_days, own.min_hot_days, own.legal_hold
     if contract is not None:
@@ -172,7 +188,6 @@ def _rules(name: str, lineage: Lineage, policy: StoragePolicy) -> Rules:
         )
     return Rules(
         may_archive=archive is not False and reader is None and ages,
-        keep="",
         legal_hold=hold,
         min_hot_days=policy.min_hot_days if min_hot is None else min_hot,
         retention_days=retention,

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from cdap_assets.lineage import read_lineage
-from cdap_assets.tiering.storage_policy import read_storage_policy, refusal, rules_by_table
+from cdap_assets.tiering.storage_policy import read_terms, refusal
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.sweep import sweep
@@ -28,9 +28,11 @@ def sweep_lake(lakehouse: dg.ResourceParam[Lakehouse], clock: dg.ResourceParam[C
     lineage = read_lineage(lakehouse.settings)
     expired: dict[str, int] = {}
     # a policy that is refused lets nothing go, and what is referenced by nothing goes all the same
-    if refusal(lakehouse.settings, lineage) is None and (policy := read_storage_policy(lakehouse.settings.home)).apply:
-        held = [name for name, rules in rules_by_table(lineage, policy).items() if rules.legal_hold]
-        expired = expire(lakehouse, before=at - max(LEASE, timedelta(days=policy.time_travel_days)), held=held)
+    settings = lakehouse.settings
+    if refusal(settings, lineage) is None and (terms := read_terms(settings, lineage)).policy.apply:
+        held = [name for name, rules in terms.rules.items() if rules.legal_hold]
+        kept = max(LEASE, timedelta(days=terms.policy.time_travel_days))
+        expired = expire(lakehouse, before=at - kept, held=held)
     swept = sweep(lakehouse, older_than=at - LEASE)
     return dg.MaterializeResult(
         metadata={"files": swept.files, "bytes": swept.bytes, "snapshots": sum(expired.values())}

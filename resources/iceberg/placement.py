@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROPERTY = "cdap.tiers"
 NAMED = 5  # partitions that a message names one by one
 
-Tier = Literal["cool", "archived", "restored", "expired"]
+PlacedTier = Literal["cool", "archived", "restored", "expired"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Placement:
     """
 
     partition: Partition
-    tier: Tier
+    tier: PlacedTier
     storage_class: str
     move: str
     at: datetime

@@ -20,7 +20,7 @@ from resources.engines.engine import IN_PROCESS, Engine, Source
 from resources.iceberg.catalog import Partition, changed_partitions, partition_of, planned_files
 from resources.iceberg.commit import commit, evolved
 from resources.iceberg.errors import LakehouseError, StalePublish
-from resources.iceberg.placement import Placement, Tier, placements, refuse_archived
+from resources.iceberg.placement import PlacedTier, Placement, placements, refuse_archived
 from resources.iceberg.publish_record import INPUTS, LastPublish, last_publish, record
 from resources.iceberg.run_state import RunState
 from resources.iceberg.table import TableSpec
@@ -197,7 +197,7 @@ class Session:
             return current != since
         return self.changed_since(name, since) != set()
 
-    def withheld(self, name: str, *tiers: Tier) -> dict[Partition, Placement]:
+    def withheld(self, name: str, *tiers: PlacedTier) -> dict[Partition, Placement]:
         """The partitions of ``name`` that are of these tiers in the pinned snapshot."""
         snapshot_id, table = self.snapshot_id(name), self.tables.load(name)
         snapshot = table.snapshot_by_id(snapshot_id) if table and snapshot_id else None

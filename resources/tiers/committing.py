@@ -9,8 +9,8 @@ from resources.iceberg.catalog import Partition, planned_files
 from resources.iceberg.commit import overwritten
 from resources.iceberg.errors import NotMoved
 from resources.iceberg.placement import (
+    PlacedTier,
     Placement,
-    Tier,
     named_partitions,
     partition_text,
     placed_now,
@@ -40,7 +40,7 @@ def commit_move(
     held: Mapping[Partition, Sequence[DataFile]],
     taken: Sequence[DataFile],
     new: Sequence[DataFile],
-    tier: Tier | None,
+    tier: PlacedTier | None,
     sources: Mapping[Partition, Placement] | None = None,
 ) -> None:
     """Take ``taken`` out of the table and put ``new`` in, in one snapshot that says which tier the partitions have.
@@ -90,7 +90,12 @@ def commit_move(
 
 
 def _placed(
-    move: Move, partition: Partition, tier: Tier, sequence: int, figures: tuple[int, int, int], source: Placement | None
+    move: Move,
+    partition: Partition,
+    tier: PlacedTier,
+    sequence: int,
+    figures: tuple[int, int, int],
+    source: Placement | None,
 ) -> Placement:
     files, size, rows = figures
     name, storage_class, offer = move.id, move.storage_class, move.offer
@@ -149,12 +154,12 @@ def is_made(table: Table, move: Move) -> bool:
     )
 
 
-def is_in(placed: Mapping[Partition, Placement], partition: Partition, tier: Tier) -> bool:
+def is_in(placed: Mapping[Partition, Placement], partition: Partition, tier: PlacedTier) -> bool:
     """Whether a partition is in a tier."""
     return partition in placed and placed[partition].tier == tier
 
 
-def not_in(move: Move, placed: Mapping[Partition, Placement], tier: Tier) -> list[Partition]:
+def not_in(move: Move, placed: Mapping[Partition, Placement], tier: PlacedTier) -> list[Partition]:
     """The partitions of a move that are not in a tier."""
     return [one for one in move.partitions if not is_in(placed, one, tier)]
 

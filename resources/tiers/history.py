@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from resources.iceberg.catalog import MAINTENANCE, STANDS_FOR, Partition, stood_for
 from resources.iceberg.placement import partition_text
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from resources.iceberg.tables import Tables
-    from resources.tiers.journal import Move
+    from resources.tiers.journal import Kind, Move
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Past:
     """A move that was made: when it was begun (UTC), of which partitions, bytes as they were and are, and why."""
 
     at: datetime
-    kind: str
+    kind: Kind
     table: str
     partitions: tuple[str, ...]
     bytes_before: int
@@ -71,11 +71,11 @@ def moves_made(tables: Tables) -> Iterator[Past]:
             after, removed = int(summary["cdap.bytes"]), int(summary.get("removed-files-size", 0))
             rewritten = removed and "added-files-size" in summary
             yield Past(
-                datetime.fromisoformat(summary["cdap.at"]),
-                summary[MAINTENANCE],
-                name,
-                tuple(json.loads(summary["cdap.partitions"])),
-                removed if rewritten else after,
-                after,
-                summary["cdap.reason"],
+                at=datetime.fromisoformat(summary["cdap.at"]),
+                kind=cast("Kind", summary[MAINTENANCE]),
+                table=name,
+                partitions=tuple(json.loads(summary["cdap.partitions"])),
+                bytes_before=removed if rewritten else after,
+                bytes_after=after,
+                reason=summary["cdap.reason"],
             )

@@ -58,8 +58,16 @@ def holdings(tables: Tables, name: str) -> Iterator[Held]:
             one = None  # rows that came late are rows as any: their time is over as well, and they go in their turn
         if one is not None and one.tier in ("archived", "expired"):
             sizes, rows = [*sizes, *_evenly(one)], rows + one.rows
-        at = written.at if written else None
-        yield Held(name, columns, partition, tuple(sizes), rows, at, one, sequence_of(table))
+        yield Held(
+            table=name,
+            columns=columns,
+            partition=partition,
+            sizes=tuple(sizes),
+            rows=rows,
+            written=written.at if written else None,
+            placed=one,
+            seen=sequence_of(table),
+        )
 
 
 def sequence_of(table: Table) -> int:

@@ -89,8 +89,20 @@ def begun(
     seen: int | None = None,
 ) -> Move:
     """A move to carry out, under a name of its own; ``seen`` is ``None`` for what is decided as it is begun."""
-    name = f"{at:%Y%m%dT%H%M%S}-{kind}-{table}-{uuid.uuid4().hex[:8]}"
-    return Move(name, kind, table, tuple(partitions), at, storage_class, offer, speed, due, sought_by, reason, seen)
+    return Move(
+        id=f"{at:%Y%m%dT%H%M%S}-{kind}-{table}-{uuid.uuid4().hex[:8]}",
+        kind=kind,
+        table=table,
+        partitions=tuple(partitions),
+        at=at,
+        storage_class=storage_class,
+        offer=offer,
+        speed=speed,
+        due=due,
+        sought_by=sought_by,
+        reason=reason,
+        seen=seen,
+    )
 
 
 def carry_out(tables: Tables, move: Move) -> Moved:

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from cdap_assets.raw.deliveries import ledger, retract
-from cdap_assets.tiering.moves import expire, restore
+from cdap_assets.tiering.moves import restore
 from resources.iceberg.errors import PartitionsArchived
 from tests.curated.till import CONTRACT, Line, rebuilt
 from tests.tiering.conftest import (
@@ -90,7 +90,7 @@ def bring_back(shop: AgeingShop, table: str, month: date) -> None:
     held = [state.held for (name, _text), state in shop.states().items() if name == table and state.tier == "archived"]
     gone = [one.partition for one in held if one.partition[-1] == month]
     assert gone
-    restore(shop.lakehouse, table, gone, "", 0, shop.at)
+    restore(shop.lakehouse, table, gone, shop.at)
 
 
 def valid(shop: AgeingShop, table: str, *months: date) -> list[tuple[date, Decimal]]:
@@ -207,7 +207,7 @@ def test_a_joined_source_that_changes_leaves_archived_months_as_they_were_and_th
 
     assert (owners(JANUARY), owners(MARCH)) == ({"Ann"}, {"Anna"})
     assert rebuilt(shop.refresh("order_lines"), "order_lines") == "nothing: no input changed since the last build"
-    restore(shop.lakehouse, "raw_till", raw, "", 0, shop.at)
+    restore(shop.lakehouse, "raw_till", raw, shop.at)
     assert rebuilt(shop.refresh("order_lines"), "order_lines") == "1 months are back"
     assert (owners(JANUARY), owners(MARCH)) == ({"Anna"}, {"Anna"})
     assert rebuilt(shop.refresh("order_lines"), "order_lines") == "nothing: no input changed since the last build"
@@ -217,7 +217,7 @@ def test_a_joined_source_that_changes_leaves_archived_months_as_they_were_and_th
 def forgotten(small: AgeingShop) -> AgeingShop:
     """The small shop after the retention of its raw January ended."""
     small.policy(**{**APPLIED, "tables": {"raw_till": {"retention_days": 90}}})
-    expire(small.lakehouse, small.lineage, "raw_till", small.partitions("raw_till", JANUARY), small.at)
+    small.move("expire", "raw_till", JANUARY)
     assert small.partitions("raw_till", JANUARY) == []
     return small
 
@@ -235,7 +235,7 @@ def test_products_that_change_leave_the_categories_of_archived_months_and_the_ru
     )
     assert small.month("customer_categories", JANUARY) == before
     assert rebuilt(small.refresh("products", "customer_categories"), "customer_categories").startswith("nothing: ")
-    restore(small.lakehouse, "order_lines", [(JANUARY,)], "", 0, small.at)
+    restore(small.lakehouse, "order_lines", [(JANUARY,)], small.at)
     assert rebuilt(small.refresh("customer_categories"), "customer_categories") == "1 months are back"
     assert rebuilt(small.refresh("customer_categories"), "customer_categories").startswith("nothing: ")
 

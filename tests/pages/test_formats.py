@@ -23,6 +23,7 @@ def plain(text: str) -> str:
         ("-12.345", "EUR", "EUR -12.34"),
         ("1500", "JPY", "JPY 1,500"),
         ("1.2345", "KWD", "KWD 1.234"),
+        ("1234.5", "HUF", "HUF 1,234"),  # nobody has written fillér since 1999, whatever ISO 4217 says
         ("123456789012345678901234567890.12", "USD", "USD 123,456,789,012,345,678,901,234,567,890.12"),
     ],
 )
@@ -39,6 +40,35 @@ def test_money_to_the_cent_reads_back_as_the_same_amount(value: Decimal) -> None
 def test_money_that_is_not_a_finite_decimal_is_refused(value: Decimal) -> None:
     with pytest.raises(ValueError, match="finite Decimal"):
         formats.money(value, "USD")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [("0", "0.00"), ("1234.5", "1,234.50"), ("0.0954", "0.095"), ("-0.00061", "-0.00061"), ("0.05", "0.05")],
+)
+def test_an_amount_next_to_nothing_keeps_two_digits(value: str, written: str) -> None:
+    assert plain(formats.fine_amount(Decimal(value), "USD")) == written
+
+
+@pytest.mark.parametrize(
+    ("size", "binary", "decimal"),
+    [
+        (0, "0 bytes", "0 bytes"),
+        (1, "1 byte", "1 byte"),
+        (1_000, "1,000 bytes", "1.0 KB"),
+        (10_000_000, "9.5 MB", "10.0 MB"),
+        ((1 << 20) - 1, "1.0 MB", "1.0 MB"),
+        (3 << 30, "3.0 GB", "3.2 GB"),
+        (5_000 << 50, "5,000.0 PB", "5,629.5 PB"),
+    ],
+)
+def test_a_size_is_told_in_the_units_of_who_bills_it(size: int, binary: str, decimal: str) -> None:
+    assert (formats.binary_size(size), formats.decimal_size(size)) == (binary, decimal)
+
+
+def test_no_size_is_written_as_a_whole_larger_unit() -> None:
+    assert formats.binary_unit((1 << 30) - 1) == ("GB", 1 << 30)
+    assert formats.binary_unit(1023) == ("bytes", 1)
 
 
 def test_an_unlikely_share_is_not_rounded_to_never_nor_a_likely_one_to_always() -> None:
@@ -67,6 +97,15 @@ def test_a_phrase_becomes_a_sentence_and_a_sentence_stays_as_it_is() -> None:
     assert formats.sentence("mean gap of the two ") == "Mean gap of the two."
     assert formats.sentence("How well it ranks?") == "How well it ranks?"
     assert formats.sentence("") == ""
+
+
+def test_words_are_joined_as_in_a_sentence() -> None:
+    assert [formats.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
 
 
 def test_an_instant_is_written_in_utc_and_refused_without_a_zone() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.storage.costs import Holding, leaving_cost, move_cost, restore_cost, storage_of, total_cost
-from cdap_assets.storage.decision import Decision, Rules, decide
+from cdap_assets.storage.decision import KINDS, Decision, Rules, decide, kind_in_words
 from cdap_assets.storage.demand import Demand, expected_demand
 from cdap_assets.storage.prices import PriceError, read_prices
 
@@ -109,7 +109,7 @@ def test_the_hand_made_bill_of_a_month_of_storage_and_of_leaving_too_early():
 
 
 def test_small_objects_stay_hot_in_a_cool_class_and_archived_ones_are_billed_with_their_index():
-    small = decided(holding(sizes=(8 * KB,) * 1024), Rules(may_archive=False, keep="a test"))
+    small = decided(holding(sizes=(8 * KB,) * 1024), Rules(may_archive=False, restored_until=TODAY))
     assert small.monthly["hot"] == pytest.approx(Decimal("0.023") / 128, rel=Decimal("0.05"))
     assert small.monthly["cool"] == small.monthly["hot"]
     mixed = holding(sizes=(8 * KB,) * 1024 + (GB,), storage_class="GLACIER_IR", since=100)
@@ -137,31 +137,49 @@ def test_objects_too_small_to_move_ask_for_compaction():
 
 
 @pytest.mark.parametrize(
-    ("here", "rules", "reason"),
+    ("here", "rules", "kind", "reason"),
     [
-        ({"observed": None}, {}, "reads of order_lines were never observed: its use is unknown, so it does not move"),
-        ({"observed": 12}, {}, "reads observed for 12 days, a decision needs 30"),
-        ({"written": 12}, {}, "written 12 days ago, stays for 30"),
-        ({"written": 120}, {"min_hot_days": 200}, "written 120 days ago, stays for 200"),
-        ({}, {"keep": "read by customer_profile"}, "kept where it can be read: read by customer_profile"),
-        ({"sizes": ()}, {}, "has no objects"),
-        ({"sizes": (MB,)}, {}, "420 days unread, 1.0 MB in 1 object: no move saves more than $0.001 a month"),
+        (
+            {"observed": None},
+            {},
+            "never observed",
+            "reads of order_lines were never observed: its use is unknown, so it does not move",
+        ),
+        ({"observed": 12}, {}, "observed too briefly", "reads observed for 12 days, a decision needs 30"),
+        ({"written": 12}, {}, "written recently", "written 12 days ago, stays for 30"),
+        ({"written": 120}, {"min_hot_days": 200}, "written recently", "written 120 days ago, stays for 200"),
+        (
+            {},
+            {"restored_until": date(2026, 6, 9)},
+            "restored",
+            "kept where it can be read: restored until 2026-06-09",
+        ),
+        ({}, {"restored_until": date.max}, "restored", "kept where it can be read: restored"),
+        ({"sizes": ()}, {}, "no objects", "has no objects"),
+        (
+            {"sizes": (MB,)},
+            {},
+            "no saving",
+            "420 days unread, 1.0 MB in 1 object: no move saves more than $0.001 a month",
+        ),
         (
             {"storage_class": "DEEP_ARCHIVE", "since": 100, "reads": dict.fromkeys(range(1, 60), 9.0)},
             {},
+            "archived",
             "archived since 2026-02-21: comes back when somebody asks for a restore",
         ),
         (
             {"written": 50, "reads": dict.fromkeys(range(1, 40), 1)},
             {},
+            "young",
             "14 reads expected in 365 days, 10.0 GB in 40 objects: still young, "
             "waits to be archived without a stop in a cool class",
         ),
     ],
 )
-def test_what_stays_says_why(here, rules, reason):
+def test_what_stays_says_why(here, rules, kind, reason):
     decision = decided(holding(**here), Rules(may_archive=True, **rules))
-    assert decision.action == "stay"
+    assert (decision.action, decision.kind) == ("stay", kind)
     assert decision.reason == reason
     assert (decision.move_cost, decision.saving) == (0, 0)
 
@@ -234,7 +252,7 @@ def cases(draw) -> tuple[Holding, Rules, str]:
     )
     rules = Rules(
         may_archive=draw(st.booleans()),
-        keep=draw(st.sampled_from(("", "", "read by customer_profile"))),
+        restored_until=draw(st.sampled_from((None, None, TODAY))),
         legal_hold=draw(st.booleans()),
         min_hot_days=draw(st.integers(0, 90)),
         retention_days=draw(st.one_of(st.none(), st.integers(1, 1500))),
@@ -281,6 +299,23 @@ def test_costs_are_never_negative_and_told_for_every_tier(case):
     assert "\n" not in decision.reason
 
 
+@given(cases())
+def test_the_kind_of_a_decision_says_whether_something_is_done(case):
+    decision = decided(*case)
+    done = {"saves": {"cool", "archive", "warm"}, "retention ended": {"expire"}}
+    assert decision.action in done.get(decision.kind, {"stay"})
+    assert kind_in_words(decision.kind) == KINDS[decision.kind]
+
+
+def test_a_decision_that_was_written_without_a_kind_has_other_reasons():
+    assert kind_in_words(None) == "other reasons"
+
+
+def test_many_reads_are_told_without_an_exponent():
+    often = decided(holding(reads=dict.fromkeys(range(1, 400), 1)))
+    assert often.reason.startswith("330 reads expected in 365 days, ")
+
+
 @given(cases(), READS)
 def test_more_reads_never_make_a_partition_colder(case, more):
     here, rules, region = case
@@ -300,11 +335,11 @@ def test_a_legal_hold_never_expires_and_an_archive_only_stays_or_expires(case):
 
 
 @given(cases())
-def test_unknown_reads_a_keep_reason_and_a_table_that_may_not_be_archived_hold(case):
+def test_unknown_reads_a_restore_and_a_table_that_may_not_be_archived_hold(case):
     here, rules, region = case
     rules = replace(rules, retention_days=None)
     assert decided(replace(here, observed_since=None), rules, region).action == "stay"
-    assert decided(here, replace(rules, keep="read by customer_profile"), region).action == "stay"
+    assert decided(here, replace(rules, restored_until=TODAY), region).action == "stay"
     if here.tier != "archived":
         assert decided(here, replace(rules, may_archive=False), region).tier != "archived"
 
@@ -312,8 +347,8 @@ def test_unknown_reads_a_keep_reason_and_a_table_that_may_not_be_archived_hold(c
 @given(cases(), st.integers(2, 5))
 def test_a_partition_of_several_times_the_objects_costs_as_many_times_as_much(case, times):
     here, rules, region = case
-    small = decided(here, replace(rules, keep="a test"), region).monthly
-    large = decided(replace(here, sizes=here.sizes * times), replace(rules, keep="a test"), region).monthly
+    small = decided(here, replace(rules, restored_until=TODAY), region).monthly
+    large = decided(replace(here, sizes=here.sizes * times), replace(rules, restored_until=TODAY), region).monthly
     assert {tier: large[tier] for tier in small} == pytest.approx({tier: small[tier] * times for tier in small})
 
 

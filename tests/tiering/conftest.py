@@ -16,15 +16,17 @@ import yaml
 from cdap_assets.definitions import build_definitions
 from cdap_assets.installation import Installation
 from cdap_assets.lineage import Lineage, read_lineage
-from cdap_assets.tiering.assets import state_of
-from cdap_assets.tiering.moves import tier
+from cdap_assets.tiering.look import Look, look
+from cdap_assets.tiering.moves import Batch, tier
 from cdap_assets.tiering.state import State
-from cdap_assets.tiering.storage_policy import FILE, PRICE_FILE
+from cdap_assets.tiering.storage_policy import FILE, PRICE_FILE, read_terms
 from resources.iceberg.catalog import Partition
 from resources.iceberg.placement import encoded
 from resources.lake.lakehouse import Lakehouse
+from resources.settings import Settings
 from resources.tiers.moving import Moved
 from tests.curated.till import Line, Shop
+from tests.tiering.decided import AT, policy
 
 CURATED = ("order_lines", "orders", "customer_days")
 JANUARY, FEBRUARY, MARCH = date(2017, 1, 1), date(2017, 2, 1), date(2017, 3, 1)
@@ -121,8 +123,11 @@ class AgeingShop(Shop):
 
     def states(self) -> dict[tuple[str, str], State]:
         """Every partition's state now, by table and partition."""
-        found, _currency = state_of(self.lakehouse, self.lineage, self.at)
-        return {(state.held.table, state.partition): state for state in found}
+        return {(state.held.table, state.partition): state for state in self.look().states}
+
+    def look(self) -> Look:
+        """A look at storage now."""
+        return look(self.lakehouse, read_terms(self.settings, self.lineage), self.at)
 
     def partitions(self, table: str, *months: date) -> list[Partition]:
         """The partitions of a table that hold rows of ``months``."""
@@ -135,8 +140,8 @@ class AgeingShop(Shop):
 
     def move(self, action: str, table: str, *months: date, to_class: str = "") -> Moved:
         """Do with months of a table what the tiering job does."""
-        found = self.partitions(table, *months)
-        return tier(self.lakehouse, self.lineage, table, found, action, to_class, self.at)
+        batch = Batch(table, tuple(self.partitions(table, *months)), action, to_class)
+        return tier(self.lakehouse, self.lineage, batch, self.at)
 
     def month(self, table: str, *months: date) -> list[dict[str, Any]]:
         """The rows of a table in some months."""
@@ -219,3 +224,17 @@ def shop(three_months_again: Again) -> AgeingShop:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> AgeingShop:
     """A shop that tests share: they leave its tables and its policy as they are."""
     return made(AgeingShop(tmp_path_factory.mktemp("seen") / "home"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    """A home whose storage.yaml is applied."""
+    settings = Settings(home=tmp_path, first_snapshot=date(2024, 1, 7), threads=1, memory_limit="500MB")
+    policy(settings, apply=True)
+    return settings
+
+
+@pytest.fixture
+def lake(home: Settings) -> Lakehouse:
+    """The lake of that home at the instant of the ticks."""
+    return Lakehouse(home, lambda: AT)

@@ -22,7 +22,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> AgeingShop:
     """A shop with January archived, February archived and restored, and a look at all of it."""
     shop = made(AgeingShop(tmp_path_factory.mktemp("stored") / "home"))
     shop.archive("order_lines", JANUARY, FEBRUARY)
-    restore(shop.lakehouse, "order_lines", [(FEBRUARY,)], "", 0, shop.at)
+    restore(shop.lakehouse, "order_lines", [(FEBRUARY,)], shop.at)
     assert shop.job("review_storage").success
     return shop
 

@@ -10,10 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from cdap_assets.tiering.assets import tier_rows
+from cdap_assets.tiering.batches import run_config
 from cdap_assets.tiering.following import follow
-from cdap_assets.tiering.moves import Refused, chosen, restore, run_config
-from cdap_assets.tiering.sensors import wait
+from cdap_assets.tiering.look import tier_rows
+from cdap_assets.tiering.moves import Batch, Refused, chosen, restore
+from cdap_assets.tiering.restores import wait
 from cdap_assets.tiering.sweeping import sweep_lake
 from cdap_assets.work import stages
 from resources.iceberg.errors import NotMoved, PartitionsArchived
@@ -37,8 +38,8 @@ from tests.tiering.conftest import (
 
 def tiering(shop: AgeingShop, table: str, *months: date, action: str = "archive", to_class: str = ARCHIVE) -> Any:
     """A run of the tiering job with one batch."""
-    batch = as_json(shop.partitions(table, *months))
-    return shop.job("tier_partitions", run_config(table, batch, action, to_class, "a test asks"))
+    batch = Batch(table, tuple(shop.partitions(table, *months)), action, to_class, "a test asks")
+    return shop.job("tier_partitions", run_config(batch))
 
 
 def restoring(shop: AgeingShop, table: str, *months: date, **how: Any) -> dg.ExecuteInProcessResult:
@@ -135,9 +136,13 @@ def test_what_a_killed_run_left_is_finished_by_the_next_one_and_then_its_own_bat
         ({"apply": False}, {}, "storage.yaml is a dry run: set `apply: true` in it to have partitions moved"),
         ({"tables": {"order_lines": {"archive": False}}}, {}, "order_lines may not be archived: "),
         ({}, {"table": "customer_days"}, "customer_days may not be archived: something reads all of it"),
-        ({}, {"table": "nonsense"}, "'archive' of 'nonsense' is no move; use one of cool, archive, "),
-        ({}, {"action": "melt"}, "'melt' of 'order_lines' is no move"),
-        ({}, {"to_class": "cellar"}, "the price book test has no class 'cellar' in dear, only desk, drawer, shelf"),
+        ({}, {"table": "nonsense"}, "'archive' of 'nonsense' is not a move; use one of cool, archive, "),
+        ({}, {"action": "melt"}, "'melt' of 'order_lines' is not a move"),
+        (
+            {},
+            {"storage_class": "cellar"},
+            "the price book test has no class 'cellar' in dear, only desk, ",
+        ),
         ({}, {"partitions": ['[{"date": "2031-01-01"}]']}, "month=2031-01-01 is not in the table"),
         ({}, {"partitions": ["2017-01-01"]}, "partitions of order_lines: "),
         ({}, {"action": "expire"}, "'order_lines' has no retention that would delete rows, or is under legal hold"),
@@ -148,7 +153,7 @@ def test_what_a_killed_run_left_is_finished_by_the_next_one_and_then_its_own_bat
         ),
         (
             {},
-            {"action": "cool", "to_class": ARCHIVE},
+            {"action": "cool", "storage_class": ARCHIVE},
             f"cool puts nothing into {ARCHIVE}, only into ",
         ),
         (
@@ -162,9 +167,10 @@ def test_a_batch_that_may_not_move_fails_with_the_reason_and_moves_nothing(
     seen: AgeingShop, change: dict[str, Any], batch: dict[str, Any], told: str
 ) -> None:
     seen.policy(**{**APPLIED, **change})
-    asked = {"table": "order_lines", "partitions": as_json([(JANUARY,)]), "action": "archive", "to_class": ARCHIVE}
+    config = run_config(Batch("order_lines", ((JANUARY,),), "archive", ARCHIVE))
+    config["ops"]["move_tiers"]["config"].update(batch)
     try:
-        result = seen.job("tier_partitions", run_config(**{**asked, **batch}))
+        result = seen.job("tier_partitions", config)
     finally:
         seen.policy(**APPLIED)
     assert failure(result).startswith(told) or told in failure(result)
@@ -213,14 +219,13 @@ def test_what_its_retention_ends_is_deleted_archived_or_not_and_stays_on_record(
     result = shop.job("expire_partitions", {"ops": {"delete_expired": {"config": config}}})
     assert figures(result, "delete_expired")["rows"] == 80
     assert len(shop.month("orders", *MONTHS)) == 40  # without an error: nothing can bring them back
-    states = [state for (table, _text), state in shop.states().items() if table == "orders"]
-    rows = {row["partition"]: row for row in tier_rows(states, "EUR", shop.at)}
+    rows = {row["partition"]: row for row in tier_rows(shop.look()) if row["table_name"] == "orders"}
     january = rows["month=2017-01-01"]
     assert (january["tier"], january["decision"], january["storage_month"]) == ("expired", "stay", 0)
-    assert january["reason"] == "deleted when its retention ended"
+    assert (january["kind"], january["reason"]) == ("deleted", "deleted when its retention ended")
     assert rows["month=2017-03-01"]["decision"] == "expire"
     with pytest.raises(NotMoved, match="is not archived"):
-        restore(shop.lakehouse, "orders", [(JANUARY,)], "", 0, shop.at)
+        restore(shop.lakehouse, "orders", [(JANUARY,)], shop.at)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +262,7 @@ def swept(shop: AgeingShop) -> None:
 
 
 def restored_for_good(shop: AgeingShop) -> None:
-    restore(shop.lakehouse, "order_lines", [(JANUARY,)], "", 0, shop.at)
+    restore(shop.lakehouse, "order_lines", [(JANUARY,)], shop.at)
 
 
 STEPS: list[tuple[str, list[Callable[[AgeingShop], object]]]] = [

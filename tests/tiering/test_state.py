@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from cdap_assets.storage.costs import Holding
+from cdap_assets.tiering.following import tick
 from cdap_assets.tiering.moves import restore
-from cdap_assets.tiering.sensors import tick, wait
+from cdap_assets.tiering.restores import wait
 from cdap_assets.tiering.state import offer
 from cdap_assets.tiering.storage_policy import RestorePolicy, prices_of, read_storage_policy
 from cdap_assets.work.scan_cost import scan_costs
@@ -64,7 +65,7 @@ def test_looking_estimating_and_moving_are_no_reads(shop: AgeingShop) -> None:
     shop.move("cool", "order_lines", MARCH, to_class="drawer")
     january = shop.partitions("order_lines", JANUARY)
     shop.archive("order_lines", JANUARY)
-    restore(shop.lakehouse, "order_lines", january, "", 0, shop.at)
+    restore(shop.lakehouse, "order_lines", january, shop.at)
     shop.move("return", "order_lines", JANUARY)
     assert reads(shop) == before
     assert reads(shop, "storage_tiers") == {}
@@ -110,7 +111,7 @@ def test_a_compacted_partition_is_as_old_as_before_and_moves_when_its_time_comes
 
 def test_a_restored_partition_is_kept_until_its_days_are_over_and_says_so(shop: AgeingShop) -> None:
     shop.archive("order_lines", JANUARY)
-    restore(shop.lakehouse, "order_lines", [(JANUARY,)], "", 9, shop.at)
+    restore(shop.lakehouse, "order_lines", [(JANUARY,)], shop.at, days=9)
     state = shop.states()["order_lines", "month=2017-01-01"]
     until = shop.at.date() + timedelta(days=9)
     assert state.tier == "hot"

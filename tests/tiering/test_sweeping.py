@@ -70,7 +70,7 @@ def test_old_snapshots_go_only_when_applied_and_what_is_needed_stays(shop: Agein
     # the archive is no snapshot's: it is there for the restore
     with pytest.raises(PartitionsArchived):
         shop.month("order_lines", JANUARY)
-    restore(shop.lakehouse, "order_lines", [(JANUARY,)], "", 0, shop.at)
+    restore(shop.lakehouse, "order_lines", [(JANUARY,)], shop.at)
     assert len(shop.month("order_lines", JANUARY, FEBRUARY, MARCH)) == 122
 
 
