@@ -48,9 +48,8 @@ def look(lakehouse: Lakehouse, terms: Terms, at: datetime) -> Look:
 
 def decisions(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     """The rows of ``storage_tiers``, without counting as a read of it."""
-    with lakehouse.in_process() as session:
+    with lakehouse.looking() as session:
         rows: list[dict[str, Any]] = session.read(STORAGE_TIERS).to_pyarrow().to_pylist()
-        session.reads.clear()
     return rows
 
 

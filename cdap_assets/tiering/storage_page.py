@@ -79,9 +79,8 @@ def storage_figures(lakehouse: Lakehouse, seen: Look, rows: Sequence[Mapping[str
 
 
 def _days(lakehouse: Lakehouse) -> Iterator[TierDay]:
-    with lakehouse.in_process() as session:
+    with lakehouse.looking() as session:
         rows = session.read(STORAGE_SAVINGS).to_pyarrow().to_pylist()
-        session.reads.clear()
     for row in rows:
         if row["tier"] in TIERS:
             yield TierDay(

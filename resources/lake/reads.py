@@ -57,10 +57,6 @@ class ReadLog:
     def flush(self, at: datetime) -> None:
         """Write the notes down under the day of ``at`` (UTC), if there are any."""
         note(self._store, {what: Reads(count, self._seen[what]) for what, count in self._counts.items()}, at)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget what was noted and not written."""
         self._seen.clear()
         self._counts.clear()
 

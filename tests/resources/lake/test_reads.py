@@ -198,9 +198,9 @@ def test_concurrent_sessions_are_all_counted(tmp_path: Path) -> None:
     assert {reads[DAY].count for reads in history(lake.stores.reads).values()} == {12}
 
 
-def test_a_log_that_was_cleared_has_nothing_to_write(store: FolderStore) -> None:
-    log = ReadLog(store)
-    log._counts["visits", ()] += 1
-    log.clear()
-    log.flush(AT)
-    assert files(store, "") == []
+def test_what_the_platform_looks_at_by_itself_is_no_use_of_it(tmp_path: Path) -> None:
+    lake = clocked(tmp_path, AT)
+    put(lake, [(1, FIRST)])
+    with lake.looking() as session:
+        assert numbers(session) == [1]
+    assert list(lake.stores.reads.list(NOTES)) == []
