@@ -14,7 +14,7 @@ from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.parity import differences, every_table, on_aws
 from tests.cloud.rest_catalog import rest_catalog
-from tests.cloud.trino import Trino, iceberg_catalog
+from tests.cloud.trino import Server, iceberg_catalog
 from tests.shop import CLOCK, make_shop
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -41,7 +41,7 @@ def build(settings: Settings, *jobs: str) -> None:
 
 
 def test_a_trino_and_a_rest_catalog_of_ones_own_give_the_same_tables(
-    tmp_path: Path, here: Settings, aws: Aws, trino: Trino, bucket: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, here: Settings, aws: Aws, trino: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in aws.environment.items():
         monkeypatch.setenv(name, value)

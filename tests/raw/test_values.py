@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 import ibis
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ibis.formats.pyarrow import PyArrowType
 
 from cdap_assets.contracts.contract import SourceColumn
 from cdap_assets.raw.values import problem, typed
 from resources.engines.engine import Engine
+from tests.examples import examples
 
 BERLIN = "Europe/Berlin"
-few = settings(max_examples=60, deadline=None)
+few = examples(60)
 # a text says nothing of which pass of a doubled hour it means, so neither does what is drawn
 TIMES = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1)).map(lambda drawn: drawn.replace(fold=0))
 
