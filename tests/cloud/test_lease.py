@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import time
@@ -23,6 +22,7 @@ from resources.stores.object_store import read_bytes
 from resources.stores.s3_store import S3Store
 from tests.cloud.account import Aws
 from tests.cloud.s3 import on_s3
+from tests.processes import fresh
 from tests.retention.lake import NOON, PlanLake, policy
 
 ME = f"process {os.getpid()} of {socket.gethostname()}"
@@ -74,9 +74,9 @@ def test_a_holder_at_work_for_longer_than_a_lease_keeps_it(settings: Settings) -
 
 
 def test_the_lock_of_a_process_that_was_killed_is_taken_over_when_its_lease_has_run_out(settings: Settings) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    gate = spawn.Barrier(2)
-    process = spawn.Process(target=hold, args=(settings, gate))
+    context = fresh()
+    gate = context.Barrier(2)
+    process = context.Process(target=hold, args=(settings, gate))
     process.start()
     gate.wait(60)
     with pytest.raises(Busy, match=f"process {process.pid} of"):
@@ -201,8 +201,8 @@ def count_up(settings: Settings, times: int) -> None:
 def test_of_several_processes_one_at_a_time_is_inside(settings: Settings) -> None:
     places = S3Store(settings.root("exports"), settings)
     places.write("counter", b"0")
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=count_up, args=(settings, 5)) for _ in range(3)]
+    context = fresh()
+    processes = [context.Process(target=count_up, args=(settings, 5)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
