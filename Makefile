@@ -2,8 +2,11 @@
 PYTHON ?= python3
 UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
+WORKERS ?= 2
+# one thread for each process; the last of two profiles counts
+TESTS = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --durations=20 --hypothesis-profile=ci
 
-.PHONY: help setup run ui tiering-demo test test-local test-aws cloud-test lint format lock bench clean
+.PHONY: help setup setup-aws run ui tiering-demo test test-local test-aws test-long coverage cloud-test lint format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## list what you can do here
@@ -20,6 +23,10 @@ help: ## list what you can do here
 
 setup: .venv/.installed ## the Python environment, from the committed lock
 
+setup-aws: setup ## what tests of AWS want besides: Trino, a REST catalog and SeaweedFS, fetched once
+	@$(UV) pip install -q --python $(BIN)/python --group aws-test
+	@$(BIN)/python -m tests.cloud.fetching
+
 run: setup ## the main job on the example panel, from delivered files to a drafted plan
 	@test -e "$${CDAP_HOME:-.cdap}/settings.env" || $(BIN)/cdap init --example "$${CDAP_HOME:-.cdap}"
 	@$(BIN)/cdap run
@@ -31,14 +38,21 @@ tiering-demo: setup ## a year of the example ageing month by month
 	@rm -rf .cdap-tiering-demo
 	@$(BIN)/cdap storage demo .cdap-tiering-demo
 
-test: test-local test-aws ## all tests; those of AWS are skipped without Java 24, Maven or PostgreSQL
+test: setup-aws ## all tests, in parallel; those of AWS are skipped without Java 24, Maven or PostgreSQL
+	@$(TESTS) tests
 
-test-local: setup ## tests of this machine's engine, in parallel, with one thread each
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not cloud"
+test-local: setup ## tests of this machine's engine alone
+	@$(TESTS) --ignore=tests/cloud tests
 
-test-aws: setup ## tests of S3, Glue and Athena, in two processes with a real Trino each
-	@$(UV) pip install -q --python $(BIN)/python --group aws-test
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m cloud tests/cloud
+test-aws: setup-aws ## tests of S3, Glue and Athena alone
+	@$(TESTS) tests/cloud
+
+test-long: setup-aws ## all tests with ten times as many examples of each property, drawn anew
+	@$(TESTS) --hypothesis-profile=long tests
+
+coverage: setup-aws ## what the tests run of each room; fails below the floor of tests/covered.py
+	@$(TESTS) --cov --cov-report= tests
+	@$(BIN)/python -m tests.covered
 
 cloud-test: setup ## the tests of AWS in the account of your credentials; see docs/aws.md
 	@test -n "$$CDAP_CLOUD_BUCKET" || { echo "set CDAP_CLOUD_BUCKET to an existing bucket; docs/aws.md says what happens in it"; exit 1; }
@@ -61,4 +75,4 @@ bench: setup ## the benchmarks beside named alternatives; each figure is kept in
 	@$(BIN)/python -m benchmarks.btyd
 
 clean: ## remove the environment and caches; your CDAP_HOME stays
-	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cdap-tiering-demo
+	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .cdap-tiering-demo

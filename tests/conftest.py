@@ -1,10 +1,11 @@
-"""What tests of the product as a whole share: a finished shop, and the command as another process."""
+"""What all tests share: their order, a finished shop, the command as another process, Hypothesis's profiles."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,36 @@ from filelock import FileLock
 
 from cdap_assets.commands.instance import heed_interrupts
 from resources.settings import Settings
+from tests.examples import examples
+from tests.scheduling import LongestFirst, longest_first
 from tests.shop import make_shop
 
+__all__ = ["examples"]  # registers the profiles that `--hypothesis-profile` chooses of
 heed_interrupts()  # for runs within a test, where the suite itself is a background job
 
 Cdap = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first."""
+    longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LongestFirst | None:
+    """Whole modules to a process, the longest first, unless ``--dist`` says otherwise."""
+    return LongestFirst(config, log) if config.getvalue("dist") == "load" else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how much of the time went to tests of AWS; processes run beside each other, so parts add up to more."""
+    took: Counter[bool] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                took[report.nodeid.startswith("tests/cloud/")] += report.duration
+    terminalreporter.write_line(f"seconds within tests: {took[False]:.0f} of this machine, {took[True]:.0f} of AWS")
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
@@ -26,28 +52,46 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     return {**inherited, "CDAP_HOME": str(home), "CDAP_THREADS": "1", "COLUMNS": "100", **variables}
 
 
+def command(home: Path, *start: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python program of arguments ``start`` on a home, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *start],
+        env=environment(home, **variables),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def cdap() -> Cdap:
     """Runs ``cdap`` on a home in a process of its own."""
 
     def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from cdap_assets.cli import app; app()", *arguments]
-        return subprocess.run(
-            command, env=environment(home, **variables), capture_output=True, text=True, timeout=900, check=False
-        )
+        return command(home, "-c", "from cdap_assets.cli import app; app()", *arguments, **variables)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def finished_shop(tmp_path_factory: pytest.TempPathFactory, cdap: Cdap) -> Settings:
-    """The small shop after the main job, made once for all test processes; tests only read it."""
-    shared = tmp_path_factory.getbasetemp().parent / f"shop-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is the same for all processes of this test run, and for no other run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = tmp_path_factory.getbasetemp().parent / f"shared-{run}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_shop(shared_folder: Path) -> Settings:
+    """The small shop after the main job at its own instant, made once for all processes; tests only read it."""
+    shared = shared_folder / "shop"
     done = shared / "done"
     with FileLock(f"{shared}.lock"):
         if not done.exists():
             make_shop(shared)
-            run = cdap(shared, "run")
+            run = command(shared, "-m", "tests.shop", "run")
             assert run.returncode == 0, run.stderr + run.stdout
             done.write_text(run.stdout)
     return Settings.load(shared)

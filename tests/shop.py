@@ -1,4 +1,7 @@
-"""A small shop that runs through the whole pipeline: 240 customers, 40 weeks, contracts and files, no Python."""
+"""A small shop that runs through the whole pipeline: 240 customers, 40 weeks, contracts and files, no Python.
+
+``python -m tests.shop ARGUMENTS`` is the ``cdap`` command by the shop's clock.
+"""
 
 from __future__ import annotations
 
@@ -124,3 +127,18 @@ def ran_shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         warnings.simplefilter("default")
         run_shop(settings)
     return settings
+
+
+def main() -> None:
+    """The command, for which now is :data:`CLOCK`."""
+    from cdap_assets.cli import app
+    from cdap_assets.installation import Installation
+
+    of = Installation.of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Installation, "of", lambda settings: of(settings, lambda: CLOCK))
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cdap_assets.cli import app
 from cdap_assets.commands.order_file import OrderFileError, read_orders
+from tests.examples import examples
 from tests.ml.cdnow import purchase_days
 
 COLUMNS = "customer_id,p_purchase,expected_purchases,median_purchases,expected_spend,median_spend,spend_low,spend_high"
@@ -139,7 +140,7 @@ def test_the_day_is_the_one_written_whatever_the_offset(tmp_path: Path) -> None:
     assert (read.log.day - read.log.day[0]).tolist() == [0, 1, 2]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(
         st.tuples(st.text(min_size=1, max_size=5), st.text(max_size=12), st.text(max_size=8)), min_size=1, max_size=6

@@ -14,7 +14,7 @@ import boto3
 import requests
 
 from tests.cloud.processes import died, running
-from tests.cloud.trino import PROBE_BUCKET
+from tests.cloud.trino import ATHENA_CATALOG, PROBE_BUCKET
 
 READY = 60  # seconds
 CUTOFF = 10**9  # bytes that a query of the workgroup may scan, Athena's and the product's setting
@@ -96,11 +96,12 @@ class Aws:
 
 
 @contextlib.contextmanager
-def aws_account(port: int, trino: str, folder: Path) -> Iterator[Aws]:
-    """Run an account on ``port`` whose Athena is the Trino at ``trino``, until the context ends."""
+def aws_account(port: int, trino: str, folder: Path, catalog: str = ATHENA_CATALOG) -> Iterator[Aws]:
+    """Run an account on ``port`` until the context ends; its Athena is the Trino at ``trino``, its Glue a catalog."""
     log = folder / "aws.log"
-    command = [sys.executable, "-m", "tests.cloud.aws", "--port", str(port), "--trino", trino]
     account = Aws(f"http://127.0.0.1:{port}")
+    told = {"port": str(port), "region": account.region, "trino": trino, "catalog": catalog}
+    command = [sys.executable, "-m", "tests.cloud.aws", *(f"--{name}={value}" for name, value in told.items())]
     with running(command, log, Path(__file__).parents[2]) as process:
         until = time.monotonic() + READY
         while True:

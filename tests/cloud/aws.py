@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from tests.cloud.athena import Athena, serve
 from tests.cloud.faults import Faults
-from tests.cloud.trino import Server
+from tests.cloud.trino import ATHENA_CATALOG, Server, glue_catalog
 
 
 class Services(DomainDispatcherApplication):
@@ -83,13 +83,18 @@ def main() -> None:
     """Serve until the process is ended."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, required=True)
+    options.add_argument("--region", default="eu-central-1")
     options.add_argument("--trino", required=True, help="the address of the Trino that Athena's SQL runs on")
+    options.add_argument("--catalog", default=ATHENA_CATALOG, help="what Trino calls the Glue of this account")
     told = options.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     lock_glue()
     lock_s3()
     faults = Faults(Services())
-    serve(Athena(Server(told.trino), faults))
+    # a catalog that is not there yet is added before the first query
+    properties = glue_catalog(f"http://127.0.0.1:{told.port}", told.region)
+    server = Server(told.trino, told.catalog, None if told.catalog == ATHENA_CATALOG else properties)
+    serve(Athena(server, faults))
     make_server("127.0.0.1", told.port, faults, threaded=True, request_handler=MotoRequestHandler).serve_forever()
 
 

@@ -1,7 +1,8 @@
-"""What tests of the cloud share: AWS on loopback whose Athena is a real Trino, started once."""
+"""What tests of the cloud share: AWS on loopback whose Athena is a real Trino, one for all processes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 from tests.cloud import real_account
 from tests.cloud.account import Aws, aws_account
 from tests.cloud.processes import ended_by_sigterm, free_port
-from tests.cloud.trino import ATHENA_CATALOG, Trino, glue_catalog
+from tests.cloud.shared_trino import shared_trino
+from tests.cloud.trino import Server, glue_catalog
 from tests.cloud.trino_files import TrinoMissing
 
 HERE = Path(__file__).parent
@@ -27,39 +29,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Aws, Trino | None]]:
+def _servers(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[tuple[Aws, Server | None]]:
     if real_account.BUCKET in os.environ:
         with real_account.real_account() as account:
             yield account, None
         return
-    # Trino takes longest: it starts first and nobody waits for it but a query
     port = free_port()
-    region = Aws.region
-    try:
-        trino = Trino({ATHENA_CATALOG: glue_catalog(f"http://127.0.0.1:{port}", region)})
-    except TrinoMissing as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ended_by_sigterm(),
-        trino,
-        aws_account(port, trino.uri, tmp_path_factory.mktemp("aws")) as account,
-    ):
+    catalog, properties = f"glue_{port}", glue_catalog(f"http://127.0.0.1:{port}", Aws.region)
+    with contextlib.ExitStack() as servers:
+        patch = servers.enter_context(pytest.MonkeyPatch.context())
+        servers.enter_context(ended_by_sigterm())
+        try:
+            # Trino takes longest: it starts first and nobody waits for it but a query
+            trino = servers.enter_context(shared_trino(shared_folder / "trino", catalog, properties))
+        except TrinoMissing as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
+        account = servers.enter_context(aws_account(port, trino.uri, tmp_path_factory.mktemp("aws"), catalog))
         # nobody is billed or throttled for a question, and a query takes less than the waits between two
         patch.setattr("resources.engines.athena.LONGEST_WAIT", ASKED_AGAIN)
         yield account, trino
 
 
 @pytest.fixture(scope="session")
-def aws(_servers: tuple[Aws, Trino | None]) -> Aws:
+def aws(_servers: tuple[Aws, Server | None]) -> Aws:
     """The AWS account; an Athena query waits in its queue until Trino is ready."""
     return _servers[0]
 
 
 @pytest.fixture(scope="session")
-def trino(_servers: tuple[Aws, Trino | None]) -> Trino:
+def trino(_servers: tuple[Aws, Server | None]) -> Server:
     """The Trino behind Athena, ready."""
     _account, server = _servers
     if server is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import tempfile
 import time
@@ -33,7 +34,7 @@ def rest_catalog(aws: Aws, bucket: str, folder: Path) -> Iterator[str]:
         **aws.environment,
     }
     told = ["env", *(f"{name}={value}" for name, value in settings.items())]
-    command = [*told, java(), "-Xmx256M", "-cp", f"{_lib()}/*", "org.apache.iceberg.rest.RESTCatalogServer"]
+    command = [*told, java(), "-Xmx256M", "-cp", f"{libraries()}/*", "org.apache.iceberg.rest.RESTCatalogServer"]
     log, address = folder / "log", f"http://127.0.0.1:{port}"
     with running(command, log, folder) as process:
         until = time.monotonic() + READY
@@ -51,11 +52,13 @@ def rest_catalog(aws: Aws, bucket: str, folder: Path) -> Iterator[str]:
         yield address
 
 
-def _lib() -> Path:
-    """The folder of its libraries, fetched if it is absent."""
+def libraries() -> Path:
+    """The folder of its libraries, fetched if it is absent. Raises ``TrinoMissing`` without Maven."""
     lib = cache() / f"rest-catalog-{POM.stat().st_size}"
     with FileLock(f"{lib}.lock"):
         if not lib.exists():
+            if not shutil.which("mvn"):
+                raise TrinoMissing("the REST catalog is fetched by Maven, and there is no mvn")
             with tempfile.TemporaryDirectory(dir=cache(), prefix="fetching-") as folder:
                 fetched = Path(folder) / "lib"
                 fetch = [

@@ -17,12 +17,12 @@ from resources.lake.lakehouse import Lakehouse
 from resources.stores.aws import CredentialsExpired
 from tests.cloud.account import Aws
 from tests.cloud.lake import in_process_reads, lake_on, referenced, staged, stored
-from tests.cloud.trino import Trino
+from tests.cloud.trino import Server
 from tests.resources.visits import FIRST, SECOND, VISITS, now_reads, operations, put, visits
 
 
 @pytest.fixture
-def lake(aws: Aws, trino: Trino, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakehouse]:
+def lake(aws: Aws, trino: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakehouse]:
     """A lake that holds one visit."""
     monkeypatch.setitem(catalog.PROPERTIES, "commit.retry.num-retries", "2")
     lake = lake_on(aws, bucket, tmp_path / "home", monkeypatch)

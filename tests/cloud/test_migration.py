@@ -12,13 +12,13 @@ from resources.lake.migration import migrate
 from resources.settings import Settings
 from tests.cloud.account import Aws
 from tests.cloud.lake import lake_on, referenced, stored
-from tests.cloud.trino import Trino
+from tests.cloud.trino import Server
 from tests.resources.lake.test_migration import COUNTS, WIDER, fill, history
 from tests.resources.visits import SECOND, numbers, put, visits
 
 
 def test_a_local_lake_goes_on_by_athena_where_it_was(
-    aws: Aws, trino: Trino, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, trino: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Lakehouse(Settings(home=tmp_path / "local", threads=1, memory_limit="1GB"))
     fill(source)

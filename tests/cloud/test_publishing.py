@@ -19,7 +19,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.lake.sweep import sweep
 from tests.cloud.account import Aws
 from tests.cloud.lake import in_process_reads, lake_on, referenced, staged, stored
-from tests.cloud.trino import Trino
+from tests.cloud.trino import Server
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, now_reads, numbers, operations, put, visits
 
 COUNTS = TableSpec("counts", (Column("n", "int64"),))
@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def lake(aws: Aws, trino: Trino, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
+def lake(aws: Aws, trino: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
     return lake_on(aws, bucket, tmp_path / "home", monkeypatch)
 
 

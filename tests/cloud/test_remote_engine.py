@@ -23,7 +23,7 @@ from resources.iceberg.table import Column, TableSpec
 from resources.lake.lakehouse import Lakehouse
 from tests.cloud.account import Aws
 from tests.cloud.lake import lake_on, staged, stored
-from tests.cloud.trino import Trino
+from tests.cloud.trino import Server
 from tests.resources.engines.test_engine import FIRST as EARLIEST
 from tests.resources.engines.test_engine import LAST, ZONES, changes_of, python_utc
 from tests.resources.visits import FIRST, VISITS, numbers, put, visits
@@ -105,7 +105,7 @@ ROWS: list[tuple[Any, ...]] = [
 
 
 @pytest.fixture
-def lake(aws: Aws, trino: Trino, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
+def lake(aws: Aws, trino: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
     return lake_on(aws, bucket, tmp_path / "home", monkeypatch)
 
 

@@ -19,7 +19,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.settings import SettingsError
 from tests.cloud.account import Aws
 from tests.cloud.lake import GB, lake_on, staged
-from tests.cloud.trino import Trino
+from tests.cloud.trino import Server
 from tests.resources.visits import FIRST
 
 TEN_MB = 10_000_000  # the least cut-off that Athena takes
@@ -38,7 +38,7 @@ LINE_ROWS = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def lines(aws: Aws, trino: Trino, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
+def lines(aws: Aws, trino: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
     """A lake with one table of about 20 MB in four partitions; tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
         bucket = aws.make_bucket(f"cdap-{uuid.uuid4().hex[:12]}")

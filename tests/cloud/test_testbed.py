@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from pyiceberg.catalog.glue import GlueCatalog
 
 from tests.cloud.account import Aws
-from tests.cloud.trino import Trino, glue_catalog
+from tests.cloud.trino import Server, glue_catalog
 
 RETRIES = {"commit.retry.num-retries": "20", "commit.retry.max-wait-ms": "500"}
 LONGEST_STATEMENT = 262_144  # bytes, by Athena's quotas
@@ -88,7 +88,7 @@ def error_of(call: Any, **arguments: Any) -> str:
 
 
 def test_a_row_inserted_through_athena_is_read_by_pyiceberg_with_its_microseconds(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     schema = pa.schema([("order_id", pa.string()), ("ordered_at", pa.timestamp("us")), ("net", pa.decimal128(18, 4))])
     table = catalog.create_table(f"{database}.orders", schema)
@@ -104,7 +104,7 @@ def test_a_row_inserted_through_athena_is_read_by_pyiceberg_with_its_microsecond
     ]
 
 
-def test_values_are_told_as_athena_writes_them(aws: Aws, trino: Trino) -> None:
+def test_values_are_told_as_athena_writes_them(aws: Aws, trino: Server) -> None:
     told = {
         "1": ("1", "integer", 10, 0),
         "9007199254740993": ("9007199254740993", "bigint", 19, 0),
@@ -133,7 +133,7 @@ def test_values_are_told_as_athena_writes_them(aws: Aws, trino: Trino) -> None:
     assert dict(zip(told, found, strict=True)) == told
 
 
-def test_a_long_result_comes_in_pages(aws: Aws, trino: Trino) -> None:
+def test_a_long_result_comes_in_pages(aws: Aws, trino: Server) -> None:
     found = rows(aws, NUMBERS.format(2500))
     assert found == [("n",), *((str(number),) for number in range(1, 2501))]
     query_id = run(aws, NUMBERS.format(5))["QueryExecutionId"]
@@ -143,7 +143,7 @@ def test_a_long_result_comes_in_pages(aws: Aws, trino: Trino) -> None:
     assert "NextToken" not in rest
 
 
-def test_a_stopped_query_is_cancelled_in_trino_too(aws: Aws, trino: Trino) -> None:
+def test_a_stopped_query_is_cancelled_in_trino_too(aws: Aws, trino: Server) -> None:
     query_id = start(aws, f"{LONG} -- {(mark := uuid.uuid4().hex)}")
     time.sleep(1)
     aws.client("athena").stop_query_execution(QueryExecutionId=query_id)
@@ -152,7 +152,7 @@ def test_a_stopped_query_is_cancelled_in_trino_too(aws: Aws, trino: Trino) -> No
     assert found.rows == [["FAILED", "USER_CANCELED"]]
 
 
-def test_a_query_that_trino_kills_fails_with_trinos_reason(aws: Aws, trino: Trino) -> None:
+def test_a_query_that_trino_kills_fails_with_trinos_reason(aws: Aws, trino: Server) -> None:
     query_id = start(aws, f"{LONG} -- {(mark := uuid.uuid4().hex)}")
     running = f"SELECT query_id FROM system.runtime.queries WHERE state = 'RUNNING' AND query LIKE '{LONG} -- {mark}'"
     while not (found := trino.query(running).rows):
@@ -163,14 +163,14 @@ def test_a_query_that_trino_kills_fails_with_trinos_reason(aws: Aws, trino: Trin
     assert "the cluster shrank" in status["StateChangeReason"]
 
 
-def test_a_wrong_statement_fails_as_the_users_error(aws: Aws, trino: Trino) -> None:
+def test_a_wrong_statement_fails_as_the_users_error(aws: Aws, trino: Server) -> None:
     status = ended(aws, start(aws, "SELECT nothing"))["Status"]
     assert status["State"] == "FAILED"
     assert status["StateChangeReason"] == "COLUMN_NOT_FOUND: line 1:8: Column 'nothing' cannot be resolved"
     assert (status["AthenaError"]["ErrorCategory"], status["AthenaError"]["Retryable"]) == (2, False)
 
 
-def test_a_start_that_is_repeated_with_its_token_runs_once(aws: Aws, trino: Trino) -> None:
+def test_a_start_that_is_repeated_with_its_token_runs_once(aws: Aws, trino: Server) -> None:
     token = uuid.uuid4().hex
     first = start(aws, "SELECT 1", ClientRequestToken=token)
     assert start(aws, "SELECT 1", ClientRequestToken=token) == first
@@ -178,7 +178,7 @@ def test_a_start_that_is_repeated_with_its_token_runs_once(aws: Aws, trino: Trin
         start(aws, "SELECT 2", ClientRequestToken=token)
 
 
-def test_what_athena_refuses_is_refused(aws: Aws, trino: Trino) -> None:
+def test_what_athena_refuses_is_refused(aws: Aws, trino: Server) -> None:
     with pytest.raises(ClientError, match=str(LONGEST_STATEMENT)):
         start(aws, f"SELECT '{'x' * LONGEST_STATEMENT}'")
     with pytest.raises(ClientError, match="WorkGroup nobody is not found"):
@@ -188,7 +188,7 @@ def test_what_athena_refuses_is_refused(aws: Aws, trino: Trino) -> None:
 
 
 def test_scanned_bytes_are_trinos_own_and_grow_with_the_columns_read(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     columns = {"n": pa.array(range(50_000)), "text": pa.array([uuid.uuid4().hex for _ in range(50_000)])}
     table = catalog.create_table(f"{database}.wide", pa.table(columns).schema)
@@ -203,7 +203,7 @@ def test_scanned_bytes_are_trinos_own_and_grow_with_the_columns_read(
 
 
 def test_a_query_above_the_limit_of_its_workgroup_is_cancelled(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     numbers = pa.table({"n": numpy.random.default_rng(4).integers(0, 2**62, 1_400_000)})  # of 8 bytes each on disk
     catalog.create_table(f"{database}.numbers", numbers.schema).append(numbers)
@@ -214,7 +214,7 @@ def test_a_query_above_the_limit_of_its_workgroup_is_cancelled(
 
 
 def test_a_statement_writes_to_a_hundred_partitions_and_to_no_more(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     with catalog.create_table(f"{database}.daily", pa.schema([("n", pa.int64())])).update_spec() as spec:
         spec.add_identity("n")
@@ -328,7 +328,7 @@ def test_a_call_whose_answer_is_lost_was_carried_out(aws: Aws, catalog: GlueCata
 
 
 def test_a_fault_of_the_engines_calls_fails_the_query(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     catalog.create_table(f"{database}.kept", pa.schema([("n", pa.int64())]))
     denied = fault_of("s3", f"^PUT /.*/{database}.db/kept/data/", 403, "AccessDenied", caller="engine")
@@ -340,7 +340,7 @@ def test_a_fault_of_the_engines_calls_fails_the_query(
 
 
 def test_a_race_for_glue_that_the_engine_loses_it_runs_again(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str
 ) -> None:
     catalog.create_table(f"{database}.raced", pa.schema([("n", pa.int64())]))
     lost = fault_of("glue", "UpdateTable", 400, "ConcurrentModificationException", times=2, caller="engine")
@@ -350,7 +350,7 @@ def test_a_race_for_glue_that_the_engine_loses_it_runs_again(
     assert rows(aws, "SELECT * FROM raced", database) == [("n",), ("1",)]
 
 
-def test_a_catalog_is_added_to_the_running_trino(aws: Aws, trino: Trino, database: str) -> None:
+def test_a_catalog_is_added_to_the_running_trino(aws: Aws, trino: Server, database: str) -> None:
     trino.add_catalog("second", glue_catalog(aws.endpoint, aws.region))
     assert trino.query(f"SHOW SCHEMAS LIKE '{database}'", catalog="second").rows == [[database]]
 
@@ -358,7 +358,7 @@ def test_a_catalog_is_added_to_the_running_trino(aws: Aws, trino: Trino, databas
 @pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
 @pytest.mark.parametrize("outcome", ["FAILED", "CANCELLED"])
 def test_a_query_meets_the_end_that_was_asked_for(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str, outcome: str, when: str, kept: int
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str, outcome: str, when: str, kept: int
 ) -> None:
     table = catalog.create_table(f"{database}.t", pa.schema([("n", pa.int64())]))
     fault = {
@@ -385,7 +385,7 @@ def test_a_fault_with_a_field_that_it_does_not_have_is_refused(aws: Aws) -> None
 
 
 def test_the_log_of_calls_tells_the_product_from_the_engine(
-    aws: Aws, trino: Trino, catalog: GlueCatalog, database: str, bucket: str
+    aws: Aws, trino: Server, catalog: GlueCatalog, database: str, bucket: str
 ) -> None:
     catalog.create_table(f"{database}.t", pa.schema([("n", pa.int64())]))
     aws.forget_requests()

@@ -43,16 +43,16 @@ from tests.cloud.both_engines import (
     random_rows,
 )
 from tests.cloud.parity import differences, on_aws
+from tests.examples import examples
 
 SEEDS = st.integers(1, 2**32)
 
 
-def few(examples: int) -> settings:
+def few(number: int) -> settings:
     """The same few examples each time: a statement costs a third of a second."""
-    return settings(
-        max_examples=examples,
+    return examples(
+        number,
         derandomize=True,
-        deadline=None,
         database=None,
         phases=[Phase.generate],  # a smaller seed makes no smaller example
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -25,6 +25,7 @@ READY = 120  # seconds
 PROBE_BUCKET = "cdap-trino-probe"
 JVM = (
     "-Xmx1536M", "-Xmn384M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dfile.encoding=UTF-8",
+    "-XX:MetaspaceSize=512M", "-XX:ReservedCodeCacheSize=256M",  # else classes and code call for whole collections
     "-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote",  # Trino writes classes anew for each query
     "-Djdk.attach.allowAttachSelf=true", "-Djdk.nio.maxCachedBufferSize=2000000",
     "--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED",
@@ -86,26 +87,29 @@ def glue_catalog(endpoint: str, region: str) -> dict[str, str]:
 
 
 class Server:
-    """A Trino that somebody runs at ``uri``: statements, and the end of them."""
+    """A Trino that somebody runs at ``uri``: statements in a catalog of it, and the end of them."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(
+        self, uri: str, catalog: str = ATHENA_CATALOG, properties: Mapping[str, str] | None = None, word: str = ""
+    ) -> None:
+        """A ``catalog`` with ``properties`` is added when the server is ready; ``word`` is what it calls itself."""
+        self.uri, self.catalog = uri, catalog
+        self._properties, self._word = properties, word
         self._ready = threading.Event()
         self._probing = threading.Lock()
 
-    def connect(self, catalog: str = ATHENA_CATALOG, schema: str | None = None, **options: Any) -> Any:
+    def connect(self, catalog: str | None = None, schema: str | None = None, **options: Any) -> Any:
         """A DBAPI connection of Trino's client."""
         host, port = self.uri.removeprefix("http://").split(":")
-        return client.dbapi.connect(
-            host=host, port=int(port), user="cdap", catalog=catalog, schema=schema, max_attempts=1, **options
-        )
+        named = {"catalog": catalog or self.catalog, "schema": schema}
+        return client.dbapi.connect(host=host, port=int(port), user="cdap", max_attempts=1, **named, **options)
 
-    def query(self, sql: str, catalog: str = ATHENA_CATALOG) -> Answer:
+    def query(self, sql: str, catalog: str | None = None) -> Answer:
         """Run a statement to its end. Raises the client's ``TrinoQueryError``."""
         self.await_ready()
         return self._query(sql, catalog)
 
-    def _query(self, sql: str, catalog: str) -> Answer:
+    def _query(self, sql: str, catalog: str | None = None) -> Answer:
         with contextlib.closing(self.connect(catalog)) as connection, contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(sql)
             rows = cursor.fetchall()
@@ -113,10 +117,14 @@ class Server:
 
     def add_catalog(self, name: str, properties: Mapping[str, str]) -> None:
         """Add a catalog to the running server, such as one of a REST catalog (see :func:`iceberg_catalog`)."""
+        self.await_ready()
+        self._add(name, properties)
+
+    def _add(self, name: str, properties: Mapping[str, str]) -> None:
         told = dict(properties)
         connector = told.pop("connector.name")
         listed = ", ".join(f"\"{key}\" = '{value}'" for key, value in told.items())
-        self.query(f'CREATE CATALOG "{name}" USING {connector} WITH ({listed})')
+        self._query(f'CREATE CATALOG IF NOT EXISTS "{name}" USING {connector} WITH ({listed})', "system")
 
     def cancel(self, query_id: str) -> None:
         """End a query as its user would."""
@@ -145,17 +153,20 @@ class Server:
         """Raise if the process is known to have ended; of somebody else's server nothing is known."""
 
     def _probe(self) -> None:
+        # a server that somebody left on this port must not pass for ours
+        found = requests.get(f"{self.uri}/v1/info", timeout=10).json()["environment"]
+        if self._word and found != self._word:
+            raise RuntimeError(f"another Trino ({found}) answers at {self.uri}")
+        if self._properties:
+            self._add(self.catalog, self._properties)
         # a SELECT passes seconds before a write that is partitioned by a transform does
         schema = f"probe_{uuid.uuid4().hex}"
-        self._query(f"CREATE SCHEMA {schema} WITH (location = 's3://{PROBE_BUCKET}/{schema}')", ATHENA_CATALOG)
+        self._query(f"CREATE SCHEMA {schema} WITH (location = 's3://{PROBE_BUCKET}/{schema}')")
         try:
-            self._query(
-                f"CREATE TABLE {schema}.written WITH (partitioning = ARRAY['bucket(n, 2)']) AS SELECT 1 AS n",
-                ATHENA_CATALOG,
-            )
-            self._query(f"DROP TABLE {schema}.written", ATHENA_CATALOG)
+            self._query(f"CREATE TABLE {schema}.written WITH (partitioning = ARRAY['bucket(n, 2)']) AS SELECT 1 AS n")
+            self._query(f"DROP TABLE {schema}.written")
         finally:
-            self._query(f"DROP SCHEMA {schema}", ATHENA_CATALOG)
+            self._query(f"DROP SCHEMA {schema}")
 
 
 class Trino(Server):
@@ -165,10 +176,14 @@ class Trino(Server):
         """Raises :class:`~tests.cloud.trino_files.TrinoMissing` if this machine cannot run one."""
         self._java, self._home = java(), trino_home()
         self._catalogs = catalogs
-        self._word = f"test_{secrets.token_hex(8)}"
         self._port = free_port()
         self._ends = contextlib.ExitStack()
-        super().__init__(f"http://127.0.0.1:{self._port}")
+        super().__init__(f"http://127.0.0.1:{self._port}", word=f"test_{secrets.token_hex(8)}")
+
+    @property
+    def word(self) -> str:
+        """What this server, and no other, calls itself."""
+        return self._word
 
     def __enter__(self) -> Trino:
         folder = Path(tempfile.mkdtemp(prefix="cdap-trino-"))
@@ -208,6 +223,9 @@ class Trino(Server):
             # tables of tests are small: what a plan costs is more than what a better one saves
             "join-distribution-type": "BROADCAST",
             "redistribute-writes": "false",
+            # on one node a further stage is only a further round of messages
+            "use-preferred-write-partitioning": "false",
+            "distributed-sort": "false",
             "task.max-worker-threads": "4",
             "task.max-writer-count": "1",  # so that a writer's limit of partitions is a statement's, as on Athena
             "catalog.management": "dynamic",
@@ -223,13 +241,6 @@ class Trino(Server):
     def _refuse_dead(self) -> None:
         if told := died(self._process, self._log):
             raise RuntimeError(f"Trino {told}")
-
-    def _probe(self) -> None:
-        # a server that somebody left on this port must not pass for ours
-        found = requests.get(f"{self.uri}/v1/info", timeout=10).json()["environment"]
-        if found != self._word:
-            raise RuntimeError(f"another Trino ({found}) answers at {self.uri}")
-        super()._probe()
 
 
 def _write(path: Path, properties: Mapping[str, object]) -> None:

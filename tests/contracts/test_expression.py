@@ -7,12 +7,13 @@ from typing import Any
 
 import ibis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.contracts.build import build
 from cdap_assets.contracts.expression import ExpressionError, parse
 from resources.engines.engine import Engine
+from tests.examples import examples
 
 # Ibis 12 asks DuckDB 2 for a table's schema in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -146,7 +147,7 @@ WORDS = (
 PIECES = st.sampled_from(WORDS.split())
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map(" ".join)))
 def test_any_text_is_read_or_refused_with_an_expression_error(text: str) -> None:
     columns = {"a": ibis.table({"a": "int64"}, name="t")["a"]}
@@ -172,7 +173,7 @@ def combined(parts: st.SearchStrategy[tuple[str, Decimal]]) -> st.SearchStrategy
     return st.tuples(parts, st.sampled_from("+-*"), parts).map(combine)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.recursive(NUMBERS, combined, max_leaves=4))
 def test_arithmetic_equals_decimal_arithmetic_to_the_last_digit(engine: Engine, drawn: tuple[str, Decimal]) -> None:
     text, expected = drawn

@@ -6,11 +6,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.curated.orders import customer_categories, customer_days, orders
+from tests.examples import examples
 from tests.rows import LONG_AGO, found, table
 
 LINES = ENTITIES["order_lines"].table
@@ -80,7 +81,7 @@ drawn_lines = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(drawn_lines)
 def test_money_and_lines_reconcile_from_lines_to_orders_to_days_to_categories(
     drawn: list[tuple[str, str, int, Decimal, str]],

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import ibis
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.curated.versions import as_known, versions
+from tests.examples import examples
 from tests.rows import found
 
 DELIVERED = ibis.schema(
@@ -78,7 +79,7 @@ def deliveries(draw: st.DrawFn) -> list[Row]:
     return delivered(*rows)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(deliveries())
 def test_at_every_instant_the_valid_row_is_the_one_known_last_and_not_withdrawn(rows: list[Row]) -> None:
     result = run(rows)
@@ -88,7 +89,7 @@ def test_at_every_instant_the_valid_row_is_the_one_known_last_and_not_withdrawn(
             assert valid_at(result, key, hour) == ([] if expected is None else [expected])
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(deliveries(), st.randoms(use_true_random=False))
 def test_the_order_in_which_rows_are_read_changes_nothing(rows: list[Row], random: Any) -> None:
     shuffled = list(rows)
@@ -120,7 +121,7 @@ def intervals(rows: list[tuple[str, int, int, int | None]]) -> list[Row]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(-5, 5), st.integers(0, 4), st.none() | st.integers(5, HOURS)),

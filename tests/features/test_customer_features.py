@@ -8,11 +8,12 @@ from typing import Any
 
 import ibis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.table_assets.snapshots import cutoff
+from tests.examples import examples
 from tests.features.lake import ANN, BOB, ZONE, Lake, S, day, link, sundays
 from tests.rows import LONG_AGO
 
@@ -173,7 +174,7 @@ def any_day(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(st.lists(any_day(), max_size=6), any_day(), st.booleans())
 def test_no_row_that_happened_or_was_known_after_the_cut_off_moves_a_feature(
     rows: list[dict[str, Any]], added: dict[str, Any], unknown: bool
@@ -184,7 +185,7 @@ def test_no_row_that_happened_or_was_known_after_the_cut_off_moves_a_feature(
     assert lake.plus(days=({**added, **future},)).features(S) == lake.features(S)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(st.lists(any_day(), min_size=1, max_size=8))
 def test_many_snapshots_in_one_pass_are_those_of_each_alone(rows: list[dict[str, Any]]) -> None:
     lake = Lake(days=tuple(rows), links=(link("ann", "bob", cutoff(S, ZONE) + timedelta(days=9)),))

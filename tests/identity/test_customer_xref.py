@@ -10,7 +10,7 @@ from typing import Any
 
 import ibis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.curated.entities import ENTITIES
@@ -27,6 +27,7 @@ from cdap_assets.identity.customer_xref import (
 from resources.engines.engine import Engine
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from tests.examples import examples
 from tests.rows import found, table
 
 SIDES = ("customer_traits", "contacts", "events", "touches", "responses", "subscriptions", "consents", "customer_links")
@@ -85,7 +86,7 @@ def many_links(draw: st.DrawFn) -> Links:
     return links
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(many_links())
 def test_at_every_instant_keys_share_an_id_exactly_when_links_join_them(links: Links) -> None:
     periods = linked_keys(links)
@@ -95,7 +96,7 @@ def test_at_every_instant_keys_share_an_id_exactly_when_links_join_them(links: L
             assert owner(periods, *key, day) == min(map(id_of, reached(links, key, day)))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(many_links(), st.randoms(use_true_random=False))
 def test_the_order_of_links_and_their_direction_in_the_list_change_nothing(links: Links, random: Any) -> None:
     shuffled = list(links)
@@ -103,7 +104,7 @@ def test_the_order_of_links_and_their_direction_in_the_list_change_nothing(links
     assert sorted(linked_keys(shuffled), key=str) == sorted(linked_keys(links), key=str)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(many_links())
 def test_the_periods_of_a_key_follow_each_other_without_gap_and_change_the_id(links: Links) -> None:
     by_key: dict[tuple[str, str], Links] = {}
@@ -147,7 +148,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.close()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.tuples(*[st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)] * 2))
 def test_the_engine_and_python_give_a_key_the_same_id(engine: Engine, key: tuple[str, str]) -> None:
     rows = ibis.memtable([{"space": key[0], "key": key[1]}], schema={"space": "string", "key": "string"})

@@ -3,10 +3,11 @@ from itertools import product
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.allocation import Channel, Policy, allocate
+from tests.examples import examples
 
 EMAIL = Channel("email", Decimal("0.10"))
 POST = Channel("post", Decimal("1.50"), max_contacts=2)
@@ -91,7 +92,7 @@ COSTS = st.decimals(Decimal("0.01"), 20, places=2)
 CAPS = st.none() | st.integers(0, 10)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     CANDIDATES, st.decimals(0, 100, places=2), st.integers(0, 20), st.tuples(COSTS, COSTS, COSTS), st.tuples(CAPS, CAPS)
 )
@@ -116,7 +117,7 @@ def test_no_plan_breaks_its_policy(rows, budget, most, costs, caps):
     assert (plan["reason"].isna() == plan["selected"]).all()
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.integers(2, 400), min_size=1, max_size=8), st.integers(0, 8), st.decimals(0, 20, places=2))
 def test_with_one_channel_no_other_choice_puts_more_value_within_reach(margins, most, budget):
     channel = Channel("post", Decimal("1.50"))

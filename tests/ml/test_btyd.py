@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from scipy.special import gammaln, hyp2f1
@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from ml.btyd import BetaGeometric, GammaGamma, Histories, ModifiedBetaGeometric, ParetoNBD
 from ml.btyd.estimator import PurchaseModel
+from tests.examples import examples
 from tests.ml.cdnow import histories
 
 CDNOW = histories()
@@ -193,7 +194,7 @@ def test_the_unit_of_time_does_not_matter(model):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     model=st.sampled_from(MODELS),
     x=st.integers(0, 2000),
@@ -210,7 +211,7 @@ def test_more_time_never_means_fewer_purchases(model, x, share, age, horizon, lo
     assert m.probability_any_purchase(history, horizon)[0] <= shorter * (1 + 1e-6) + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 300), st.integers(0, 90)), min_size=1, max_size=60))
 def test_every_customer_keeps_their_history_when_merged(rows):
     X = frame([(x, t / 7, (t + more) / 7) for x, t, more in rows])

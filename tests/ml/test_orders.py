@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.orders import OrderLog
+from tests.examples import examples
 from tests.ml.cdnow import CALIBRATION_END, histories, purchase_days
 
 
@@ -36,7 +37,7 @@ def test_several_orders_of_a_customer_on_one_day_are_one_purchase_day():
     assert log.lines.tolist() == [2.0, 1.0]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows=ROWS, end=st.integers(0, 60))
 def test_what_came_after_the_end_changes_nothing_that_was_known_by_then(rows, end):
     past = [row for row in rows if row[1] <= end]
@@ -47,7 +48,7 @@ def test_what_came_after_the_end_changes_nothing_that_was_known_by_then(rows, en
     np.testing.assert_array_equal(seen.lines, alone.lines)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(rows=ROWS, start=st.integers(0, 40), days=st.integers(1, 20))
 def test_the_outcome_counts_the_days_after_the_start_of_customers_seen_by_then(rows, start, days):
     outcome = log_of(rows).outcome(start, start + days)

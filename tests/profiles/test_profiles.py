@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import ibis
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.curated.entities import ENTITIES
@@ -17,6 +17,7 @@ from cdap_assets.identity.customer_xref import CUSTOMER_XREF
 from cdap_assets.profiles.cohorts import COHORT_RETENTION, PERIOD, cohort_retention
 from cdap_assets.profiles.profile import CUSTOMER_PROFILE, customer_profile
 from cdap_assets.profiles.segments import CUSTOMER_SEGMENTS, customer_segments
+from tests.examples import examples
 from tests.rows import found, table
 
 START = date(2017, 1, 1)
@@ -50,7 +51,7 @@ def profile(days: list[Row], customers: list[str], **sides: list[Row]) -> dict[s
     return {row["customer_id"]: row for row in rows}
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=23))
 def test_fifths_run_from_1_to_5_and_differ_in_size_by_at_most_one(drawn: list[tuple[int, int]]) -> None:
     rows = segments(*(bought(f"c{n:02}", after, net=Decimal(net)) for n, (after, net) in enumerate(drawn)))
@@ -129,7 +130,7 @@ def cohorts(*days: Row) -> list[Row]:
     return rows
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5 * PERIOD)), min_size=1, max_size=15))
 def test_retention_is_a_share_that_begins_at_1_and_covers_every_whole_period(drawn: list[tuple[str, int]]) -> None:
     rows = cohorts(*(bought(*one) for one in set(drawn)))

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.retention.drafting import Candidates, draft
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED
+from tests.examples import examples
 from tests.retention.lake import policy, regulars
 
 KEYS = [f"k{number:03}" for number in range(400)]
@@ -34,7 +35,7 @@ def who(plan: pd.DataFrame, decision: str) -> set[str]:
     return set(plan.loc[plan["decision"] == decision, "customer_id"])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_budget_caps_holdout_and_exclusions_hold_for_any_shop_and_policy(data: st.DataObject) -> None:
     spend = data.draw(st.lists(st.floats(0, 200), min_size=1, max_size=40))

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 
 import ibis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.engines.builtins import local_time, parse_instant, parse_time, sha256, utc_time
 from resources.engines.duckdb import DuckDBEngine
 from resources.settings import Settings
+from tests.examples import examples
 
 ZONES = ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo", "UTC"]
 FIRST, LAST = datetime(1990, 1, 1), datetime(2030, 1, 1)
@@ -59,14 +60,14 @@ def test_local_time_is_the_wall_clock_of_python_at_every_change_of_every_zone(en
         assert read == expected, zone
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.sampled_from(ZONES), st.lists(st.datetimes(FIRST, LAST), min_size=1, max_size=200))
 def test_local_time_of_any_instant_is_that_of_python(engine: DuckDBEngine, zone: str, instants: list[datetime]) -> None:
     read = column(engine, instants, local_time(ibis._.at, ibis.literal(zone)))
     assert read == [at.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in instants]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.sampled_from(ZONES), st.lists(st.datetimes(FIRST, LAST), min_size=1, max_size=200))
 def test_utc_time_of_any_wall_clock_is_the_first_instant_it_may_mean(
     engine: DuckDBEngine, zone: str, walls: list[datetime]
@@ -92,7 +93,7 @@ def test_utc_time_of_doubled_and_skipped_hours_is_as_documented(engine: DuckDBEn
         assert read == [python_utc(wall, zone) for wall in walls], zone
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.text(max_size=20))
 def test_sha256_is_that_of_the_utf8_text(engine: DuckDBEngine, text: str) -> None:
     if "\x00" in text:
@@ -101,7 +102,7 @@ def test_sha256_is_that_of_the_utf8_text(engine: DuckDBEngine, text: str) -> Non
     assert found == hashlib.sha256(text.encode()).hexdigest()
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.datetimes(FIRST, LAST), st.integers(-14 * 60, 14 * 60))
 def test_an_instant_with_an_offset_is_read_as_utc(engine: DuckDBEngine, at: datetime, minutes: int) -> None:
     sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)

@@ -9,7 +9,7 @@ from datetime import date, datetime
 import ibis
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from resources.iceberg.catalog import Partition
@@ -19,6 +19,7 @@ from resources.iceberg.table import Column, TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.tiers.keys import keys_prefix, partitions_with
 from resources.tiers.moving import begun, carry_out
+from tests.examples import examples
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, put
 
 AT = datetime(2024, 6, 1, 5)
@@ -63,7 +64,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lakehouse, dict[
     return lake, held
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(numbers=st.lists(st.integers(0, 10), max_size=6))
 def test_exactly_the_partitions_that_hold_a_key_are_found(
     archived: tuple[Lakehouse, dict[date | None, set[int]]], numbers: Iterable[int]

@@ -6,7 +6,6 @@ refused because one of its partitions is archived. A process that dies is an exc
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from unittest.mock import patch
 import ibis
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -42,9 +41,9 @@ from resources.tiers.inventory import holdings
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.manifest import files_of, read_manifest
 from resources.tiers.moving import begun, carry_out, due_day, finish_pending
+from tests.examples import examples
 from tests.resources.tiers.crashing import STEPS
 
-EXAMPLES = int(os.environ.get("CDAP_TIERS_EXAMPLES", "6"))
 ORDERS = TableSpec(
     "orders",
     (Column("number", "int64", nullable=False), Column("month", "date"), Column("note", "string")),
@@ -371,10 +370,9 @@ def read_rows(expression: ibis.Table) -> list[int]:
 
 
 TestLake = Lake.TestCase
-TestLake.settings = settings(
-    max_examples=EXAMPLES,
+TestLake.settings = examples(
+    6,
     stateful_step_count=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 
