@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, ttest_ind
+from scipy.stats import norm, t, ttest_ind_from_stats
 
 # Below this Welch's interval of skewed spend is not to be trusted, whatever its width.
 MINIMUM_ARM = 50
@@ -99,31 +99,57 @@ def detectable_effect_mean(
     return float(reach * sd * np.sqrt(1 / n_treated + 1 / n_control))
 
 
-def difference_in_means(treated: npt.ArrayLike, control: npt.ArrayLike) -> Effect | NotEnoughData:
-    """Welch's unequal-variance comparison of one outcome per person in two randomised arms.
+@dataclass(frozen=True)
+class Moments:
+    """One outcome in one arm: how many people, their mean, and their variance (of a sample, so over n - 1)."""
 
-    Outcomes (orders, money, or 0 and 1) are of shape (n,). An arm below MINIMUM_ARM, or outcomes that are
-    all equal, give NotEnoughData. Raises ValueError when an outcome is missing.
+    n: int
+    mean: float
+    variance: float
+
+
+def difference_in_means(treated: npt.ArrayLike, control: npt.ArrayLike) -> Effect | NotEnoughData:
+    """:func:`difference_of_moments` of one outcome per person in two arms: orders, money, or 0 and 1, shape (n,).
+
+    Raises ValueError when an outcome is missing.
     """
-    arms = [np.asarray(arm, dtype=float) for arm in (treated, control)]
-    for name, arm in zip(("treated", "control"), arms, strict=True):
+    found = []
+    for name, outcomes in (("treated", treated), ("control", control)):
+        arm = np.asarray(outcomes, dtype=float)
         if not np.isfinite(arm).all():
             raise ValueError(f"{name}: {int((~np.isfinite(arm)).sum())} outcomes are missing or infinite")
-        if len(arm) < MINIMUM_ARM:
-            return NotEnoughData(f"the {name} arm has {len(arm)} people; at least {MINIMUM_ARM} are needed")
-    a, b = arms
-    variances = a.var(ddof=1), b.var(ddof=1)
-    if max(variances) == 0:
+        spread = float(arm.var(ddof=1)) if len(arm) > 1 else 0.0
+        found.append(Moments(len(arm), float(arm.mean()) if len(arm) else 0.0, spread))
+    return difference_of_moments(*found)
+
+
+def difference_of_moments(treated: Moments, control: Moments) -> Effect | NotEnoughData:
+    """Welch's unequal-variance comparison (Welch 1947) of one outcome in two randomised arms.
+
+    An arm below MINIMUM_ARM, or outcomes that are all equal, give NotEnoughData.
+    """
+    for name, arm in (("treated", treated), ("control", control)):
+        if arm.n < MINIMUM_ARM:
+            return NotEnoughData(f"the {name} arm has {arm.n} people; at least {MINIMUM_ARM} are needed")
+    if max(treated.variance, control.variance) == 0:
         return NotEnoughData("every outcome within an arm is the same, so chance cannot be measured")
-    test = ttest_ind(a, b, equal_var=False)
-    interval = test.confidence_interval(0.95)
-    pooled_sd = float(np.sqrt((variances[0] / len(a) + variances[1] / len(b)) / (1 / len(a) + 1 / len(b))))
+    shares = treated.variance / treated.n, control.variance / control.n
+    # Welch and Satterthwaite
+    freedom = sum(shares) ** 2 / (shares[0] ** 2 / (treated.n - 1) + shares[1] ** 2 / (control.n - 1))
+    difference = treated.mean - control.mean
+    low, high = t.interval(0.95, freedom, loc=difference, scale=np.sqrt(sum(shares)))
+    test = ttest_ind_from_stats(
+        treated.mean, np.sqrt(treated.variance), treated.n,
+        control.mean, np.sqrt(control.variance), control.n,
+        equal_var=False,
+    )  # fmt: skip
+    pooled_sd = float(np.sqrt(sum(shares) / (1 / treated.n + 1 / control.n)))
     return Effect(
-        value=float(a.mean() - b.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
+        value=difference,
+        low=float(low),
+        high=float(high),
         p_value=float(test.pvalue),
-        n_treated=len(a),
-        n_control=len(b),
-        detectable=detectable_effect_mean(pooled_sd, len(a), len(b)),
+        n_treated=treated.n,
+        n_control=control.n,
+        detectable=detectable_effect_mean(pooled_sd, treated.n, control.n),
     )

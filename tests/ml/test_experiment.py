@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import kstest, ttest_ind
 
 from ml import experiment
 from ml.experiment import Effect, NotEnoughData
@@ -76,6 +76,17 @@ def test_without_an_effect_the_interval_holds_zero_nineteen_times_in_twenty():
         assert isinstance(seen, Effect)
         held += seen.low <= 0 <= seen.high
     assert held / 400 == pytest.approx(0.95, abs=0.035)
+
+
+@given(st.integers(50, 400), st.integers(50, 400), st.floats(0.01, 1e4), st.floats(0.01, 1e4), st.integers(0, 2**32))
+def test_an_effect_is_the_one_that_scipy_finds(n_treated, n_control, treated_sd, control_sd, seed):
+    rng = np.random.default_rng(seed)
+    arms = rng.normal(3, treated_sd, n_treated), rng.normal(2, control_sd, n_control)
+    seen, known = experiment.difference_in_means(*arms), ttest_ind(*arms, equal_var=False)
+    interval = known.confidence_interval(0.95)
+    assert isinstance(seen, Effect)
+    assert (seen.low, seen.high) == pytest.approx((interval.low, interval.high), rel=1e-9, abs=1e-12)
+    assert seen.p_value == pytest.approx(known.pvalue, rel=1e-7, abs=1e-300)
 
 
 def test_arms_that_cannot_be_read_say_why():
