@@ -7,7 +7,8 @@ from pydantic import Field
 
 from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.export import export
-from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
+from cdap_assets.retention.ledger import approve, deciding, reject
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.retention_policy import RetentionPolicyError, read_policy
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
@@ -43,8 +44,9 @@ def decide(
     """What `cdap plan approve` and `cdap plan reject` do. Raises ``dg.Failure`` with the reason of a refusal."""
     from cdap_assets.retention.plan_page import write_plan_page
 
-    settings, plan_id, by = lakehouse.settings, config.plan_id, config.by
+    settings, by = lakehouse.settings, config.by
     try:
+        plan_id = PlanId.parse(config.plan_id)
         policy = read_policy(settings.retention_file)
         with deciding(settings), lakehouse.in_process() as session:
             if config.decision is Verdict.reject:

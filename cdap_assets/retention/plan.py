@@ -24,6 +24,7 @@ from cdap_assets.retention.ledger import (
     plan_states,
     record_draft,
 )
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, RETENTION_PLAN
 from cdap_assets.table_assets.snapshots import cutoff
@@ -98,7 +99,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str], specs: "Mapping[str, Ta
         return dg.MaterializeResult(
             metadata={
                 **metadata,
-                "plan": plan_id,
+                "plan": str(plan_id),
                 "page": dg.MetadataValue.url(settings.page_url(page_name(plan_id))),
                 "contacts": len(contacts),
                 "cost": cost,
@@ -119,7 +120,7 @@ def write_draft(
     policy: RetentionPolicy,
     now: datetime,
     zone: ZoneInfo,
-) -> "tuple[str, pd.DataFrame, Published]":
+) -> "tuple[PlanId, pd.DataFrame, Published]":
     """Draft the plan of a snapshot and publish it: its id and rows, and what was published.
 
     Scores are read in ``session``, plans and arms in ``decided``. Raises :class:`NothingToPlan`.
@@ -132,8 +133,8 @@ def write_draft(
     published = session.publish(
         RETENTION_PLAN,
         ibis.memtable(rows),
-        replace={"plan_id": [plan_id]},
-        provenance={"code_version": VERSION, "plan_id": plan_id},
+        replace={"plan_id": [str(plan_id)]},
+        provenance={"code_version": VERSION, "plan_id": str(plan_id)},
         inputs=session.read_so_far(CUSTOMER_SCORES.name),
     )
     scored = candidates.scores.iloc[0]
@@ -143,13 +144,15 @@ def write_draft(
     return plan_id, rows, published
 
 
-def next_plan_id(session: Session, snapshot: date) -> str:
+def next_plan_id(session: Session, snapshot: date) -> PlanId:
     """A draft that nobody has touched is drafted anew under its id; otherwise the next number."""
     mine = [state for state in plan_states(session).values() if state.snapshot == snapshot]
+    if not mine:
+        return PlanId(snapshot, 1)
+    newest = mine[-1]
     # arms without a decision are an approval that was cut short: somebody has touched that draft
-    if mine and mine[-1].untouched and not fixed_arms(session, mine[-1].plan_id):
-        return mine[-1].plan_id
-    return f"{snapshot}-{len(mine) + 1}"
+    untouched = newest.untouched and not fixed_arms(session, newest.plan_id)
+    return newest.plan_id if untouched else newest.plan_id.next
 
 
 def candidates_of(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.retention.ledger import DRAFT, PARTLY, PlanState, arms_of, contacts_of, plan_rows, plan_states
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
 from ml.experiment import detectable_effect_proportion
@@ -39,13 +40,13 @@ CURVE_POINTS = 100
 MODEL = re.compile(r"(\w+) v(\d+)")
 
 
-def page_name(plan_id: str) -> str:
+def page_name(plan_id: PlanId) -> str:
     """The file of a plan's page."""
     return f"plan-{plan_id}.html"
 
 
 def write_plan_page(
-    lakehouse: Lakehouse, registry: ModelRegistry, plan_id: str, policy: RetentionPolicy, data_ends: date | None
+    lakehouse: Lakehouse, registry: ModelRegistry, plan_id: PlanId, policy: RetentionPolicy, data_ends: date | None
 ) -> None:
     """Write the page of a plan as it stands now."""
     with lakehouse.in_process() as session:
@@ -55,7 +56,7 @@ def write_plan_page(
 
 
 def plan_figures(
-    session: Session, registry: ModelRegistry, plan_id: str, policy: RetentionPolicy, data_ends: date | None
+    session: Session, registry: ModelRegistry, plan_id: PlanId, policy: RetentionPolicy, data_ends: date | None
 ) -> PlanFigures:
     """Everything that the page says of a plan, after its edits."""
     states = plan_states(session)
@@ -65,7 +66,7 @@ def plan_figures(
     arms = list(arms_of(rows, contacts, partial=state.state == PARTLY).values())
     controls = arms.count(CONTROL)
     return PlanFigures(
-        plan_id=plan_id,
+        plan_id=str(plan_id),
         snapshot_date=state.snapshot,
         data_ends=data_ends,
         horizon_days=policy.horizon_days,
@@ -150,9 +151,9 @@ def _curve(rows: pd.DataFrame) -> tuple[CurvePoint, ...]:
 
 
 def _change(
-    session: Session, states: dict[str, PlanState], state: PlanState, contacts: pd.DataFrame
+    session: Session, states: dict[PlanId, PlanState], state: PlanState, contacts: pd.DataFrame
 ) -> PlanChange | None:
-    earlier = [other for other in states.values() if other.plan_id < state.plan_id and other.snapshot < state.snapshot]
+    earlier = [other for other in states.values() if other.snapshot < state.snapshot]
     if not earlier:
         return None
     before = contacts_of(plan_rows(session, earlier[-1].plan_id), earlier[-1])

@@ -17,6 +17,7 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.retention.plan import write_draft
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import ARMS
 from resources.lake.lakehouse import Lakehouse
@@ -100,16 +101,17 @@ class PlanLake:
         with self.session() as session:
             session.publish(spec, table(spec, *rows))
 
-    def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> str:
+    def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> PlanId:
         with self.session() as session, self.session() as decided:
             found = write_draft(session, decided, SPECS, snapshot, rules or policy(), at, self.settings.zone)
         return found[0]
 
-    def arms(self, plan_id: str | None = None) -> list[tuple[str, str]]:
+    def arms(self, plan_id: PlanId | None = None) -> list[tuple[str, str]]:
         """(customer, arm) of a plan, or of the universal holdout."""
         with self.session() as session:
             rows = session.read(ARMS).to_pyarrow().to_pylist()
-        return sorted((row["customer_id"], row["arm"]) for row in rows if row["plan_id"] == plan_id)
+        wanted = None if plan_id is None else str(plan_id)
+        return sorted((row["customer_id"], row["arm"]) for row in rows if row["plan_id"] == wanted)
 
 
 def later(weeks: int) -> date:
