@@ -111,6 +111,23 @@ def plan_rows(session: Session, plan_id: PlanId) -> pd.DataFrame:
     return rows
 
 
+@dataclass(frozen=True)
+class ModelVersions:
+    """The versions of the two models behind a plan."""
+
+    lapse: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"lapse_model v{self.lapse}, lifetime_value_model v{self.value}"
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> ModelVersions | None:
+        """The versions in a plan's rows or in scores; ``None`` for a plan with which they were not kept."""
+        versions = rows[["lapse_model_version", "value_model_version"]].iloc[0]
+        return None if versions.isna().any() else cls(*map(int, versions))
+
+
 def contacts_of(rows: pd.DataFrame, state: PlanState) -> pd.DataFrame:
     """The customers that the plan contacts after its edits and a partial approval, by rank; added ones come last."""
     import pandas as pd
@@ -188,10 +205,12 @@ def approve(
     _named(by)
     rows = plan_rows(session, plan_id)
     if not bool(rows["reviewed"].all()):
+        versions = ModelVersions.of(rows)
+        named = f" ({versions})" if versions else ""
         raise PlanRefused(
-            f"plan {plan_id} comes from models that nobody has reviewed ({rows['models'].iloc[0]}). Read their review "
-            "pages, approve them with `cdap models approve NAME VERSION --reviewer YOU --note WHY`, and run `cdap run` "
-            "again."
+            f"plan {plan_id} comes from models that nobody has reviewed{named}. Read their review pages, "
+            "approve them with `cdap models approve NAME VERSION --reviewer YOU --note WHY`, and run "
+            "`cdap run` again."
         )
     if first is not None and first < 1:
         raise PlanRefused(f"--first is the number of contacts to approve, at least 1, found {first}")
@@ -319,7 +338,7 @@ def _append(session: Session, spec: TableSpec, rows: list[dict[str, Any]]) -> No
 def plan_basis(lapse_version: int, value_version: int, reviewed: bool, policy: RetentionPolicy) -> str:
     """What a draft is made of, in words: a plan whose basis has changed is drafted anew."""
     seen = "reviewed" if reviewed else "unreviewed"
-    return f"lapse_model v{lapse_version}, lifetime_value_model v{value_version}, {seen}, policy {policy.digest}"
+    return f"{ModelVersions(lapse_version, value_version)}, {seen}, policy {policy.digest}"
 
 
 def record_draft(session: Session, plan_id: PlanId, contacts: int, at: datetime, basis: str = "") -> None:

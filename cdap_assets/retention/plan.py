@@ -181,8 +181,6 @@ def candidates_of(
             f"retention.yaml counts in {policy.currency}, the customers spend {', '.join(currencies)}: costs and "
             "values of different currencies are not compared. Set currency and amounts in retention.yaml."
         )
-    versions = regulars[["lapse_model_version", "value_model_version"]].iloc[0]
-    regulars["models"] = f"lapse_model v{versions.iloc[0]}, lifetime_value_model v{versions.iloc[1]}"
     excluded: dict[str, str] = {}
     xref = session.read(CUSTOMER_XREF)
     if policy.require_consent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date
@@ -10,7 +9,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.retention.ledger import DRAFT, PARTLY, PlanState, arms_of, contacts_of, plan_rows, plan_states
+from cdap_assets.retention.ledger import (
+    DRAFT,
+    PARTLY,
+    ModelVersions,
+    PlanState,
+    arms_of,
+    contacts_of,
+    plan_rows,
+    plan_states,
+)
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
@@ -37,7 +45,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CURVE_POINTS = 100
-MODEL = re.compile(r"(\w+) v(\d+)")
+CAVEATS = (
+    "Value at stake is what may be lost, not what a contact saves: no effect is claimed before an experiment of this "
+    "programme has measured one.",
+    "Most customers who pause for four weeks come back by themselves.",
+)
+NOT_KEPT = (
+    "This plan was drafted before model versions were kept with a plan: how well its models predict is not shown."
+)
 
 
 def page_name(plan_id: PlanId) -> str:
@@ -65,6 +80,7 @@ def plan_figures(
     margin, cost = _sum(contacts["expected_margin"]), _sum(contacts["cost"])
     arms = list(arms_of(rows, contacts, partial=state.state == PARTLY).values())
     controls = arms.count(CONTROL)
+    champions = _champions(registry, rows)
     return PlanFigures(
         plan_id=str(plan_id),
         snapshot_date=state.snapshot,
@@ -77,7 +93,7 @@ def plan_figures(
             state.at.replace(tzinfo=UTC) if state.at and not state.open else None,
             state.note or None,
         ),
-        champions=_champions(registry, rows),
+        champions=champions,
         reviewed=bool(rows["reviewed"].all()),
         contacts=tuple(_contact(row) for row in contacts.to_dict("records")),
         budget=policy.budget,
@@ -87,11 +103,7 @@ def plan_figures(
         change=_change(session, states, state, contacts),
         arms=Arms(len(contacts), controls, int((rows["decision"] == HOLDOUT).sum())),
         exclusions=_exclusions(rows, state),
-        caveats=(
-            "Value at stake is what may be lost, not what a contact saves: no effect is claimed before an "
-            "experiment of this programme has measured one.",
-            "Most customers who pause for four weeks come back by themselves.",
-        ),
+        caveats=CAVEATS if champions else (*CAVEATS, NOT_KEPT),
         whole_list=f"table retention_plan, plan_id {plan_id}; cdap plan show {plan_id} --all",
     )
 
@@ -105,11 +117,12 @@ def detectable_effect(contacts: pd.DataFrame, contacted: int, controls: int) -> 
 
 
 def _champions(registry: ModelRegistry, rows: pd.DataFrame) -> tuple[Champion, ...]:
-    """The models behind the rows, and whether a person has reviewed each by now."""
-    numbers = dict(MODEL.findall(str(rows["models"].iloc[0])))
-    lapse, value = (
-        registry.version(name, int(numbers[name])) for name in (lapse_model.NAME, lifetime_value_model.NAME)
-    )
+    """The models behind the rows, and whether a person has reviewed each by now; none of a plan without."""
+    versions = ModelVersions.of(rows)
+    if versions is None:
+        return ()
+    lapse = registry.version(lapse_model.NAME, versions.lapse)
+    value = registry.version(lifetime_value_model.NAME, versions.value)
     low, high = lapse.metrics.get("ece_low"), lapse.metrics.get("ece_high")
     gap = "mean gap of predicted and observed"
     ece = Figure("calibration error", lapse.metrics["ece"], low, high, None, "share", "lower", gap)

@@ -59,7 +59,8 @@ def regulars(keys: Sequence[str], spend: Sequence[float] | None = None) -> pd.Da
             **{f"theme_{n}": f"theme {n}" for n in (1, 2, 3)},
             **{f"reason_{n}": f"because of {n}" for n in (1, 2, 3)},
             "reviewed": True,
-            "models": "lapse_model v1, lifetime_value_model v2",
+            "lapse_model_version": 1,
+            "value_model_version": 2,
         }
     )
 
@@ -86,10 +87,8 @@ class PlanLake:
 
     def score(self, snapshot: date, *, reviewed: bool = True, **other: Any) -> None:
         """Publish scores of every customer for a snapshot."""
-        rows = regulars(self.keys).drop(columns="models").assign(snapshot_date=snapshot, eligible=True)
-        rows = rows.assign(
-            expected_purchases=1.0, lapse_model_version=1, value_model_version=2, reviewed=reviewed, **other
-        )
+        rows = regulars(self.keys).assign(snapshot_date=snapshot, eligible=True)
+        rows = rows.assign(expected_purchases=1.0, reviewed=reviewed, **other)
         rows = rows.assign(lapse_low=0.4, lapse_high=0.6, spend_low=0.0, spend_high=200.0, features_snapshot_id=1)
         with self.session() as session:
             expression = ibis.memtable(rows[list(CUSTOMER_SCORES.names)])
