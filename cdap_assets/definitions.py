@@ -60,7 +60,7 @@ def _definitions(home: Installation) -> dg.Definitions:
         lifetime_value_model,
         champion,
         scores_asset(partitions),
-        plan_asset(partitions, specs),
+        plan_asset(partitions),
         *(table_spec_asset(specs[name], "retention") for name in ("plan_events", "arms")),
         storage_assets(lineage, refused),
         sweep_lake,

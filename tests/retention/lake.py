@@ -16,6 +16,7 @@ import pandas as pd
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
 from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.retention.candidates import DraftInputs
 from cdap_assets.retention.plan import write_draft
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 S = date(2024, 3, 3)
 NOON = datetime(2024, 3, 3, 12)
-SPECS = {name: ENTITIES[name].table for name in ("touches", "consents")}
 
 
 def policy(**other: Any) -> RetentionPolicy:
@@ -102,8 +102,7 @@ class PlanLake:
 
     def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> PlanId:
         with self.session() as session, self.session() as decided:
-            found = write_draft(session, decided, SPECS, snapshot, rules or policy(), at, self.settings.zone)
-        return found[0]
+            return write_draft(DraftInputs(snapshot, rules or policy(), session, decided, at)).plan_id
 
     def arms(self, plan_id: PlanId | None = None) -> list[tuple[str, str]]:
         """(customer, arm) of a plan, or of the universal holdout."""

@@ -12,8 +12,8 @@ import pytest
 
 from cdap_assets.identity.customer_xref import id_of, linked_keys
 from cdap_assets.retention import ledger
+from cdap_assets.retention.candidates import NothingToPlan
 from cdap_assets.retention.ledger import APPROVED, DRAFT, PARTLY, REJECTED, PlanState
-from cdap_assets.retention.plan import NothingToPlan
 from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED, PLAN_EVENTS
 from resources.lake.lakehouse import Lakehouse
