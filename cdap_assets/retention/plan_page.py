@@ -39,7 +39,7 @@ from pages.plan import PlanState as PageState
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.registry.model_registry import ModelRegistry
-from resources.stores.stores import open_store
+from resources.stores.object_store import readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,12 +62,13 @@ def page_name(plan_id: PlanId) -> str:
 
 def write_plan_page(
     lakehouse: Lakehouse, registry: ModelRegistry, plan_id: PlanId, policy: RetentionPolicy, data_ends: date | None
-) -> None:
-    """Write the page of a plan as it stands now."""
+) -> str:
+    """Write the page of a plan as it stands now; where it is."""
     with lakehouse.in_process() as session:
         figures = plan_figures(session, registry, plan_id, policy, data_ends)
-    store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    store.write(page_name(plan_id), plan_page(figures).encode())
+    pages = lakehouse.stores.pages
+    pages.write(page_name(plan_id), plan_page(figures).encode())
+    return readable(pages.location(page_name(plan_id)))
 
 
 def plan_figures(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +17,13 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.retention.candidates import DraftInputs
+from cdap_assets.retention.drafting import Candidates, draft
+from cdap_assets.retention.ledger import record_draft
 from cdap_assets.retention.plan import write_draft
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
-from cdap_assets.retention.tables import ARMS
+from cdap_assets.retention.tables import ARMS, CONTACT, RETENTION_PLAN
+from resources.iceberg.table import Column
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.settings import Settings
@@ -31,6 +34,17 @@ if TYPE_CHECKING:
 
 S = date(2024, 3, 3)
 NOON = datetime(2024, 3, 3, 12)
+
+
+# retention_plan as it was before model versions were columns
+VERSIONS = {"lapse_model_version", "value_model_version"}
+PLAN_BEFORE = replace(
+    RETENTION_PLAN,
+    columns=(
+        *(column for column in RETENTION_PLAN.columns if column.name not in VERSIONS),
+        Column("models", "string", "the model versions behind it", nullable=False),
+    ),
+)
 
 
 def policy(**other: Any) -> RetentionPolicy:
@@ -103,6 +117,17 @@ class PlanLake:
     def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> PlanId:
         with self.session() as session, self.session() as decided:
             return write_draft(DraftInputs(snapshot, rules or policy(), session, decided, at)).plan_id
+
+    def draft_before(self, snapshot: date = S, *, reviewed: bool = True) -> PlanId:
+        """A first draft as it was written before model versions were columns; its page asks no registry."""
+        plan = PlanId(snapshot, 1)
+        scores = regulars(self.keys).assign(reviewed=reviewed, models="lapse_model v1, lifetime_value_model v2")
+        rows = draft(Candidates(scores, frozenset(), {}), policy(), plan).assign(snapshot_date=snapshot)
+        with self.session() as session:
+            expression = ibis.memtable(rows[list(PLAN_BEFORE.names)])
+            session.publish(PLAN_BEFORE, expression, replace={"plan_id": [str(plan)]})
+            record_draft(session, plan, int((rows["decision"] == CONTACT).sum()), NOON)
+        return plan
 
     def arms(self, plan_id: PlanId | None = None) -> list[tuple[str, str]]:
         """(customer, arm) of a plan, or of the universal holdout."""

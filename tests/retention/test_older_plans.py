@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import ibis
 import pytest
 
 from cdap_assets.retention import ledger
-from cdap_assets.retention.drafting import Candidates, draft
 from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.plan_page import NOT_KEPT, plan_figures
 from cdap_assets.retention.tables import CONTACT, RETENTION_PLAN
 from pages.plan import plan_page
-from resources.iceberg.table import Column
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
-from tests.retention.lake import NOON, PlanLake, S, later, policy, regulars
+from tests.retention.lake import NOON, VERSIONS, PlanLake, S, later, policy
 
-VERSIONS = {"lapse_model_version", "value_model_version"}
-BEFORE = replace(
-    RETENTION_PLAN,
-    columns=(
-        *(column for column in RETENTION_PLAN.columns if column.name not in VERSIONS),
-        Column("models", "string", "the model versions behind it", nullable=False),
-    ),
-)
 PLAN = PlanId(S, 1)
 
 
@@ -35,16 +23,8 @@ PLAN = PlanId(S, 1)
 def lake(tmp_path: Path) -> PlanLake:
     """A home with a plan as it was written before."""
     lake = PlanLake(tmp_path / "home")
-    publish_before(lake, reviewed=True)
+    lake.draft_before()
     return lake
-
-
-def publish_before(lake: PlanLake, *, reviewed: bool) -> None:
-    scores = regulars(lake.keys).assign(reviewed=reviewed, models="lapse_model v1, lifetime_value_model v2")
-    rows = draft(Candidates(scores, frozenset(), {}), policy(), PLAN).assign(snapshot_date=S)
-    with lake.session() as session:
-        session.publish(BEFORE, ibis.memtable(rows[list(BEFORE.names)]), replace={"plan_id": [str(PLAN)]})
-        ledger.record_draft(session, PLAN, int((rows["decision"] == CONTACT).sum()), NOON)
 
 
 def page(lake: PlanLake) -> str:
@@ -71,7 +51,7 @@ def test_it_is_edited_and_approved_like_any_other(lake: PlanLake) -> None:
 
 
 def test_from_unreviewed_models_it_is_refused_without_their_versions(lake: PlanLake) -> None:
-    publish_before(lake, reviewed=False)
+    lake.draft_before(reviewed=False)
     with lake.session() as session, pytest.raises(PlanRefused, match=r"that nobody has reviewed\. Read their review"):
         ledger.approve(session, PLAN, by="Ann", at=NOON)
     assert "Draft it anew" in page(lake)
