@@ -14,7 +14,7 @@ from cdap_assets.models.monitoring import monitoring_checks
 from cdap_assets.models.scores import scores_asset
 from cdap_assets.models.training import DataEnds
 from cdap_assets.raw.assets import broken_asset, raw_asset
-from cdap_assets.retention.deciding import decide_plan
+from cdap_assets.retention.decide_plan import decide_plan
 from cdap_assets.retention.plan import plan_asset
 from cdap_assets.table_assets.snapshots import weekly
 from cdap_assets.table_assets.table_checks import table_checks
@@ -60,7 +60,7 @@ def _definitions(home: Installation) -> dg.Definitions:
         lifetime_value_model,
         champion,
         scores_asset(partitions),
-        plan_asset(partitions, specs),
+        plan_asset(partitions),
         *(table_spec_asset(specs[name], "retention") for name in ("plan_events", "arms")),
         storage_assets(lineage, refused),
         sweep_lake,

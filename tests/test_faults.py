@@ -31,7 +31,7 @@ pytestmark = [
 COMMAND = [sys.executable, "-c", "from cdap_assets.cli import app; app()"]
 # a stage as `cdap run` announces it, and the seconds within which it is killed
 KILLS = [("lake", 8.0), ("features", 6.0), ("models", 12.0), ("scores and plan", 3.0)]
-BY_THE_CLOCK = {"features_snapshot_id", "lapse_model_version", "value_model_version", "at", "delivered_at", "models"}
+BY_THE_CLOCK = {"features_snapshot_id", "lapse_model_version", "value_model_version", "at", "delivered_at"}
 SAME = (
     "order_lines", "orders", "customer_days", "customer_xref", "customer_segments", "customer_profile",
     "customer_features", "lapse_labels", "value_labels", "customer_scores", "retention_plan",

@@ -64,7 +64,8 @@ def told() -> Iterator[None]:
     from sqlalchemy.exc import OperationalError
 
     from cdap_assets.commands.instance import InstanceUnavailable
-    from cdap_assets.retention.ledger import PlanRefused
+    from cdap_assets.retention.decisions import Unfinished
+    from cdap_assets.retention.plan_id import PlanRefused
     from cdap_assets.work.stages import NoSnapshot
     from resources.iceberg.errors import LakehouseError
     from resources.registry.model_registry import RegistryUnavailable, UnknownVersion
@@ -80,6 +81,7 @@ def told() -> Iterator[None]:
         ) from error
     except (
         PlanRefused,
+        Unfinished,
         NoSnapshot,
         LakehouseError,
         InstanceUnavailable,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cdap_assets.commands.home import console, home_installation, told
-from cdap_assets.installation import Installation
-from cdap_assets.retention import ledger
-from cdap_assets.retention.export import export as write_export
-from cdap_assets.retention.retention_policy import read_policy
+from cdap_assets.retention import decisions, ledger
+from cdap_assets.retention.plan_id import PlanId
 from resources.stores.object_store import readable
+
+if TYPE_CHECKING:
+    from cdap_assets.retention.export import Export
 
 app = typer.Typer(help="Look at retention plans, change drafts, decide about them.", no_args_is_help=True)
 By = typer.Option(..., "--by", help="the person who decides")
@@ -38,10 +41,9 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
 
     home = home_installation()
     with told(), home.lakehouse.in_process() as session:
-        state = ledger.plan_states(session).get(plan_id)
-        if state is None:
-            raise ledger.PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
-        rows = ledger.plan_rows(session, plan_id)
+        wanted = PlanId.parse(plan_id)
+        state = ledger.plan_state(session, wanted)
+        rows = ledger.plan_rows(session, wanted)
         contacts = ledger.contacts_of(rows, state)
         console.print(f"plan [bold]{plan_id}[/]: {state.state} {f'by {state.by}' if not state.open else ''}")
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -59,7 +61,7 @@ def show(plan_id: str, everyone: bool = typer.Option(False, "--all", help="every
             console.print(f"and {len(contacts) - len(shown):,} more; --all shows them")
     from cdap_assets.retention.plan_page import page_name
 
-    console.print(f"page {readable(home.lakehouse.stores.pages.location(page_name(plan_id)))}")
+    console.print(f"page {readable(home.lakehouse.stores.pages.location(page_name(wanted)))}")
 
 
 @app.command()
@@ -68,12 +70,12 @@ def diff(plan_id: str, other: str = typer.Argument(..., help="the plan to compar
     from cdap_assets.retention.plan_page import changed
 
     with told(), home_installation().lakehouse.in_process() as session:
-        states = ledger.plan_states(session)
-        found = {}
-        for name in (plan_id, other):
-            rows = ledger.plan_rows(session, name)
-            found[name] = ledger.contacts_of(rows, states[name])
-        change = changed(states[other].snapshot, found[other], found[plan_id])
+        before = PlanId.parse(other)
+        found = [
+            ledger.contacts_of(ledger.plan_rows(session, wanted), ledger.plan_state(session, wanted))
+            for wanted in (before, PlanId.parse(plan_id))
+        ]
+        change = changed(before.snapshot, *found)
     console.print(f"kept {change.kept:,}, entered {len(change.entered):,}, left {len(change.left):,}")
     for sign, customers in (("+", change.entered), ("-", change.left)):
         for customer in customers:
@@ -89,11 +91,9 @@ def edit(
     by: str = By,
 ) -> None:
     """Take customers out of a draft or put some in, with a reason."""
-    home = home_installation()
-    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
-        state = ledger.edit(session, plan_id, drop=drop, add=add, by=by, reason=reason, at=home.clock())
+    with told():
+        state = decisions.edit(_desk(), PlanId.parse(plan_id), drop=drop, add=add, by=by, reason=reason).state
     console.print(f"plan {plan_id}: {len(state.dropped)} dropped, {len(state.added)} added so far")
-    _renew_page(home, plan_id)
 
 
 @app.command()
@@ -105,50 +105,35 @@ def approve(
     export: bool = typer.Option(True, help="write the activation files at once"),
 ) -> None:
     """Approve a plan, whole or in part, and write its activation files."""
-    home = home_installation()
-    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
-        policy = read_policy(home.settings.retention_file)
-        state = ledger.approve(
-            session,
-            plan_id,
-            by=by,
-            at=home.clock(),
-            first=first,
-            note=note,
-            budget=policy.budget,
-            max_contacts=policy.max_contacts,
-        )
+    with told():
+        wanted = PlanId.parse(plan_id)
+        decided = decisions.approve(_desk(), wanted, by=by, first=first, note=note, with_files=export)
+    state = decided.state
     console.print(f"plan {plan_id} is {state.state} by {by}: {state.approved_contacts:,} contacts")
-    _renew_page(home, plan_id)
-    if export:
-        _export(home, plan_id, by)
+    if decided.export:
+        _show_export(plan_id, decided.export)
 
 
 @app.command()
 def reject(plan_id: str, by: str = By, reason: str = typer.Option(..., "--reason")) -> None:
     """Reject a plan, with a reason."""
-    home = home_installation()
-    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
-        ledger.reject(session, plan_id, by=by, reason=reason, at=home.clock())
+    with told():
+        decisions.reject(_desk(), PlanId.parse(plan_id), by=by, reason=reason)
     console.print(f"plan {plan_id} is rejected by {by}")
-    _renew_page(home, plan_id)
 
 
 @app.command("export")
 def export_plan(plan_id: str, by: str = By) -> None:
     """Write the activation files of an approved plan again."""
-    _export(home_installation(), plan_id, by)
-
-
-def _export(home: Installation, plan_id: str, by: str) -> None:
-    with told(), ledger.deciding(home.settings), home.lakehouse.in_process() as session:
-        written = write_export(session, home.settings, plan_id, by=by, at=home.clock())
-    console.print(f"{written.rows:,} rows in {written.csv} and {plan_id}.parquet")
-
-
-def _renew_page(home: Installation, plan_id: str) -> None:
-    from cdap_assets.retention.plan_page import write_plan_page
-
     with told():
-        policy = read_policy(home.settings.retention_file)
-        write_plan_page(home.lakehouse, home.registry, plan_id, policy, home.lineage.closed)
+        written = decisions.export(_desk(), PlanId.parse(plan_id), by=by)
+    _show_export(plan_id, written)
+
+
+def _desk() -> decisions.Desk:
+    home = home_installation()
+    return decisions.Desk(home.lakehouse, home.registry, home.clock, home.lineage.closed)
+
+
+def _show_export(plan_id: str, written: Export) -> None:
+    console.print(f"{written.rows:,} rows in {written.csv} and {plan_id}.parquet")

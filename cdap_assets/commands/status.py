@@ -114,7 +114,7 @@ class PlanRow:
         rows = plan_rows(session, state.plan_id)
         contacts = contacts_of(rows, state)
         return cls(
-            id=state.plan_id,
+            id=str(state.plan_id),
             state=state.state,
             by=None if state.open else state.by,
             contacts=len(contacts) if state.approved_contacts is None else state.approved_contacts,

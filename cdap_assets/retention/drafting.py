@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED
 from ml.allocation import Policy, allocate
@@ -27,7 +28,7 @@ class Candidates:
     excluded: Mapping[str, str]
 
 
-def draft(candidates: Candidates, policy: RetentionPolicy, plan_id: str) -> pd.DataFrame:
+def draft(candidates: Candidates, policy: RetentionPolicy, plan_id: PlanId) -> pd.DataFrame:
     """One row per regular with the decision of the plan.
 
     The control is drawn by lot from everyone who may be contacted, before the allocation, and holds those
@@ -61,7 +62,7 @@ def draft(candidates: Candidates, policy: RetentionPolicy, plan_id: str) -> pd.D
     others.loc[left_out, "why_not"] = others.loc[left_out, "customer_id"].map(dict(candidates.excluded))
     others["rank"] = None
     plan = pd.concat([chosen, others], ignore_index=True)
-    return plan.assign(plan_id=plan_id).drop(columns=["selected", "reason"])
+    return plan.assign(plan_id=str(plan_id)).drop(columns=["selected", "reason"])
 
 
 def _without_limits(policy: RetentionPolicy, customers: int) -> Policy:

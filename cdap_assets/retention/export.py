@@ -14,12 +14,12 @@ from cdap_assets.identity.customer_xref import CUSTOMER_XREF
 from cdap_assets.retention.ledger import (
     APPROVED,
     PARTLY,
-    PlanRefused,
     contacts_of,
     plan_rows,
-    plan_states,
+    plan_state,
     record_export,
 )
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.table_assets.snapshots import cutoff
 from resources.lake.session import Session
 from resources.settings import Settings
@@ -44,15 +44,13 @@ class Export:
     rows: int
 
 
-def export(session: Session, settings: Settings, plan_id: str, *, by: str, at: datetime) -> Export:
+def export(session: Session, settings: Settings, plan_id: PlanId, *, by: str, at: datetime) -> Export:
     """Write the approved contacts of a plan, one row per customer key, and note it in the audit.
 
     In a home the files appear together or not at all, in S3 each whole. Raises :class:`PlanRefused` for a plan
     that is not approved.
     """
-    state = plan_states(session).get(plan_id)
-    if state is None:
-        raise PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
+    state = plan_state(session, plan_id)
     if state.state not in (APPROVED, PARTLY):
         raise PlanRefused(f"plan {plan_id} is {state.state}; only an approved plan is exported")
     contacts = contacts_of(plan_rows(session, plan_id), state)

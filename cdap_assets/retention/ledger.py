@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, resolve
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, HOLDOUT, NOT_SELECTED, PLAN_EVENTS, RETENTION_PLAN
 from resources.iceberg.table import TableSpec
 from resources.lake.session import Session
@@ -29,20 +30,14 @@ if TYPE_CHECKING:
 DRAFT, APPROVED, PARTLY, REJECTED = "draft", "approved", "partly approved", "rejected"
 # events of one instant, in the order in which they can have happened
 ORDER = ("drafted", "dropped", "added", APPROVED, PARTLY, REJECTED, "exported")
-
-
 LOCK_SECONDS = 30.0
-
-
-class PlanRefused(ValueError):
-    """What was asked of a plan cannot be done; the message says why and what can."""
 
 
 @dataclass(frozen=True)
 class PlanState:
     """A plan as it stands: its state, by whom, and the edits on top of the draft."""
 
-    plan_id: str
+    plan_id: PlanId
     state: str = DRAFT
     by: str = ""
     at: datetime | None = None
@@ -56,12 +51,7 @@ class PlanState:
     @property
     def snapshot(self) -> date:
         """The snapshot date that the plan is for."""
-        return date.fromisoformat(self.plan_id[:10])
-
-    @property
-    def number(self) -> int:
-        """Which draft of its snapshot it is, from 1."""
-        return int(self.plan_id[11:])
+        return self.plan_id.snapshot
 
     @property
     def open(self) -> bool:
@@ -74,19 +64,29 @@ class PlanState:
         return self.open and not self.dropped and not self.added
 
 
-def plan_states(session: Session) -> dict[str, PlanState]:
+def plan_states(session: Session) -> dict[PlanId, PlanState]:
     """Every plan by id, oldest first."""
     rows = session.read(PLAN_EVENTS).to_pyarrow().to_pylist()
-    states: dict[str, PlanState] = {}
+    states: dict[PlanId, PlanState] = {}
     for row in sorted(rows, key=lambda row: (row["at"], ORDER.index(row["event"]), row["customer_id"] or "")):
-        known = states.get(row["plan_id"], PlanState(row["plan_id"]))
-        states[row["plan_id"]] = _after(known, row)
-    return dict(sorted(states.items(), key=lambda item: (item[1].snapshot, item[1].number)))
+        plan_id = PlanId.parse(row["plan_id"])
+        states[plan_id] = _after(states.get(plan_id, PlanState(plan_id)), row)
+    return dict(sorted(states.items()))
+
+
+def plan_state(session: Session, plan_id: PlanId) -> PlanState:
+    """How a plan stands. Raises :class:`PlanRefused` for one that is not there."""
+    state = plan_states(session).get(plan_id)
+    if state is None:
+        raise _unknown(plan_id)
+    return state
+
+
+def _unknown(plan_id: PlanId) -> PlanRefused:
+    return PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
 
 
 def _after(state: PlanState, row: dict[str, Any]) -> PlanState:
-    from dataclasses import replace
-
     event, customer = row["event"], row["customer_id"]
     if event == "dropped":
         added = {key: why for key, why in state.added.items() if key != customer}
@@ -103,12 +103,29 @@ def _after(state: PlanState, row: dict[str, Any]) -> PlanState:
     return PlanState(state.plan_id, at=row["at"], by=row["by"], basis=row["note"] or "")
 
 
-def plan_rows(session: Session, plan_id: str) -> pd.DataFrame:
+def plan_rows(session: Session, plan_id: PlanId) -> pd.DataFrame:
     """The rows of a draft, by rank. Raises :class:`PlanRefused` for a plan that is not there."""
-    rows = session.read(RETENTION_PLAN, {"plan_id": [plan_id]}).order_by(["rank", "customer_id"]).to_pandas()
+    rows = session.read(RETENTION_PLAN, {"plan_id": [str(plan_id)]}).order_by(["rank", "customer_id"]).to_pandas()
     if rows.empty:
-        raise PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
+        raise _unknown(plan_id)
     return rows
+
+
+@dataclass(frozen=True)
+class ModelVersions:
+    """The versions of the two models behind a plan."""
+
+    lapse: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"lapse_model v{self.lapse}, lifetime_value_model v{self.value}"
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> ModelVersions | None:
+        """The versions in a plan's rows or in scores; ``None`` for a plan with which they were not kept."""
+        versions = rows[["lapse_model_version", "value_model_version"]].iloc[0]
+        return None if versions.isna().any() else cls(*map(int, versions))
 
 
 def contacts_of(rows: pd.DataFrame, state: PlanState) -> pd.DataFrame:
@@ -123,7 +140,7 @@ def contacts_of(rows: pd.DataFrame, state: PlanState) -> pd.DataFrame:
 
 def edit(
     session: Session,
-    plan_id: str,
+    plan_id: PlanId,
     *,
     drop: Sequence[str] = (),
     add: Sequence[str] = (),
@@ -168,7 +185,7 @@ def edit(
 
 def approve(
     session: Session,
-    plan_id: str,
+    plan_id: PlanId,
     *,
     by: str,
     at: datetime,
@@ -188,10 +205,12 @@ def approve(
     _named(by)
     rows = plan_rows(session, plan_id)
     if not bool(rows["reviewed"].all()):
+        versions = ModelVersions.of(rows)
+        named = f" ({versions})" if versions else ""
         raise PlanRefused(
-            f"plan {plan_id} comes from models that nobody has reviewed ({rows['models'].iloc[0]}). Read their review "
-            "pages, approve them with `cdap models approve NAME VERSION --reviewer YOU --note WHY`, and run `cdap run` "
-            "again."
+            f"plan {plan_id} comes from models that nobody has reviewed{named}. Read their review pages, "
+            "approve them with `cdap models approve NAME VERSION --reviewer YOU --note WHY`, and run "
+            "`cdap run` again."
         )
     if first is not None and first < 1:
         raise PlanRefused(f"--first is the number of contacts to approve, at least 1, found {first}")
@@ -220,12 +239,13 @@ def approve(
         )
     if arms and not fixed:
         _append(session, ARMS, [_arm(customer, arm, plan_id, at) for customer, arm in arms.items()])
-    event = APPROVED if len(contacts) == whole else PARTLY
-    _write(session, [_event(plan_id, event, by, at, note=note, contacts=len(contacts))])
-    return _after(state, _event(plan_id, event, by, at, note=note, contacts=len(contacts)))
+    kind = APPROVED if len(contacts) == whole else PARTLY
+    event = _event(plan_id, kind, by, at, note=note, contacts=len(contacts))
+    _write(session, [event])
+    return _after(state, event)
 
 
-def reject(session: Session, plan_id: str, *, by: str, reason: str, at: datetime) -> PlanState:
+def reject(session: Session, plan_id: PlanId, *, by: str, reason: str, at: datetime) -> PlanState:
     """Reject a plan in the name of a person. Raises :class:`PlanRefused` as :func:`edit`."""
     state = _open_plan(session, plan_id)
     _named(by)
@@ -259,17 +279,15 @@ def _places(rows: pd.DataFrame) -> list[tuple[Decimal, str]]:
     return [place(*pair) for pair in zip(rows["value_at_stake"], rows["customer_id"], strict=True)]
 
 
-def fixed_arms(session: Session, plan_id: str) -> dict[str, str]:
+def fixed_arms(session: Session, plan_id: PlanId) -> dict[str, str]:
     """The arm of each customer that an approval has written for a plan; none before it."""
     arms = session.read(ARMS)
-    rows = arms.filter(arms.plan_id == plan_id).to_pyarrow().to_pylist()
+    rows = arms.filter(arms.plan_id == str(plan_id)).to_pyarrow().to_pylist()
     return {row["customer_id"]: row["arm"] for row in rows}
 
 
-def _open_plan(session: Session, plan_id: str) -> PlanState:
-    state = plan_states(session).get(plan_id)
-    if state is None:
-        raise PlanRefused(f"there is no plan {plan_id}; see `cdap plan list`")
+def _open_plan(session: Session, plan_id: PlanId) -> PlanState:
+    state = plan_state(session, plan_id)
     if not state.open:
         raise PlanRefused(f"plan {plan_id} is {state.state} by {state.by} already; a new run drafts a new one")
     return state
@@ -281,7 +299,7 @@ def _named(by: str) -> None:
 
 
 def _event(
-    plan_id: str,
+    plan_id: PlanId,
     event: str,
     by: str,
     at: datetime,
@@ -292,7 +310,7 @@ def _event(
     file_sha256: str | None = None,
 ) -> dict[str, Any]:
     return {
-        "plan_id": plan_id,
+        "plan_id": str(plan_id),
         "event": event,
         "customer_id": customer,
         "by": by,
@@ -303,8 +321,8 @@ def _event(
     }
 
 
-def _arm(customer: str, arm: str, plan_id: str | None, at: datetime) -> dict[str, Any]:
-    return {"customer_id": customer, "arm": arm, "plan_id": plan_id, "at": at}
+def _arm(customer: str, arm: str, plan_id: PlanId | None, at: datetime) -> dict[str, Any]:
+    return {"customer_id": customer, "arm": arm, "plan_id": None if plan_id is None else str(plan_id), "at": at}
 
 
 def _write(session: Session, events: list[dict[str, Any]]) -> None:
@@ -320,15 +338,17 @@ def _append(session: Session, spec: TableSpec, rows: list[dict[str, Any]]) -> No
 def plan_basis(lapse_version: int, value_version: int, reviewed: bool, policy: RetentionPolicy) -> str:
     """What a draft is made of, in words: a plan whose basis has changed is drafted anew."""
     seen = "reviewed" if reviewed else "unreviewed"
-    return f"lapse_model v{lapse_version}, lifetime_value_model v{value_version}, {seen}, policy {policy.digest}"
+    return f"{ModelVersions(lapse_version, value_version)}, {seen}, policy {policy.digest}"
 
 
-def record_draft(session: Session, plan_id: str, contacts: int, at: datetime, basis: str = "") -> None:
+def record_draft(session: Session, plan_id: PlanId, contacts: int, at: datetime, basis: str = "") -> None:
     """Note that a plan was drafted, or drafted anew, and from what (:func:`plan_basis`)."""
     _write(session, [_event(plan_id, "drafted", "cdap", at, contacts=contacts, note=basis)])
 
 
-def record_export(session: Session, plan_id: str, *, by: str, file: str, sha256: str, rows: int, at: datetime) -> None:
+def record_export(
+    session: Session, plan_id: PlanId, *, by: str, file: str, sha256: str, rows: int, at: datetime
+) -> None:
     """Note an exported file: who, what, how many rows."""
     _write(session, [_event(plan_id, "exported", by, at, note=file, contacts=rows, file_sha256=sha256)])
 

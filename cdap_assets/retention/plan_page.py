@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date
@@ -10,7 +9,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.retention.ledger import DRAFT, PARTLY, PlanState, arms_of, contacts_of, plan_rows, plan_states
+from cdap_assets.retention.ledger import (
+    DRAFT,
+    PARTLY,
+    ModelVersions,
+    PlanState,
+    arms_of,
+    contacts_of,
+    plan_rows,
+    plan_states,
+)
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
 from ml.experiment import detectable_effect_proportion
@@ -30,32 +39,40 @@ from pages.plan import PlanState as PageState
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.registry.model_registry import ModelRegistry
-from resources.stores.stores import open_store
+from resources.stores.object_store import readable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CURVE_POINTS = 100
-MODEL = re.compile(r"(\w+) v(\d+)")
+CAVEATS = (
+    "Value at stake is what may be lost, not what a contact saves: no effect is claimed before an experiment of this "
+    "programme has measured one.",
+    "Most customers who pause for four weeks come back by themselves.",
+)
+NOT_KEPT = (
+    "This plan was drafted before model versions were kept with a plan: how well its models predict is not shown."
+)
 
 
-def page_name(plan_id: str) -> str:
+def page_name(plan_id: PlanId) -> str:
     """The file of a plan's page."""
     return f"plan-{plan_id}.html"
 
 
 def write_plan_page(
-    lakehouse: Lakehouse, registry: ModelRegistry, plan_id: str, policy: RetentionPolicy, data_ends: date | None
-) -> None:
-    """Write the page of a plan as it stands now."""
+    lakehouse: Lakehouse, registry: ModelRegistry, plan_id: PlanId, policy: RetentionPolicy, data_ends: date | None
+) -> str:
+    """Write the page of a plan as it stands now; where it is."""
     with lakehouse.in_process() as session:
         figures = plan_figures(session, registry, plan_id, policy, data_ends)
-    store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    store.write(page_name(plan_id), plan_page(figures).encode())
+    pages = lakehouse.stores.pages
+    pages.write(page_name(plan_id), plan_page(figures).encode())
+    return readable(pages.location(page_name(plan_id)))
 
 
 def plan_figures(
-    session: Session, registry: ModelRegistry, plan_id: str, policy: RetentionPolicy, data_ends: date | None
+    session: Session, registry: ModelRegistry, plan_id: PlanId, policy: RetentionPolicy, data_ends: date | None
 ) -> PlanFigures:
     """Everything that the page says of a plan, after its edits."""
     states = plan_states(session)
@@ -64,8 +81,9 @@ def plan_figures(
     margin, cost = _sum(contacts["expected_margin"]), _sum(contacts["cost"])
     arms = list(arms_of(rows, contacts, partial=state.state == PARTLY).values())
     controls = arms.count(CONTROL)
+    champions = _champions(registry, rows)
     return PlanFigures(
-        plan_id=plan_id,
+        plan_id=str(plan_id),
         snapshot_date=state.snapshot,
         data_ends=data_ends,
         horizon_days=policy.horizon_days,
@@ -76,7 +94,7 @@ def plan_figures(
             state.at.replace(tzinfo=UTC) if state.at and not state.open else None,
             state.note or None,
         ),
-        champions=_champions(registry, rows),
+        champions=champions,
         reviewed=bool(rows["reviewed"].all()),
         contacts=tuple(_contact(row) for row in contacts.to_dict("records")),
         budget=policy.budget,
@@ -86,11 +104,7 @@ def plan_figures(
         change=_change(session, states, state, contacts),
         arms=Arms(len(contacts), controls, int((rows["decision"] == HOLDOUT).sum())),
         exclusions=_exclusions(rows, state),
-        caveats=(
-            "Value at stake is what may be lost, not what a contact saves: no effect is claimed before an "
-            "experiment of this programme has measured one.",
-            "Most customers who pause for four weeks come back by themselves.",
-        ),
+        caveats=CAVEATS if champions else (*CAVEATS, NOT_KEPT),
         whole_list=f"table retention_plan, plan_id {plan_id}; cdap plan show {plan_id} --all",
     )
 
@@ -104,11 +118,12 @@ def detectable_effect(contacts: pd.DataFrame, contacted: int, controls: int) -> 
 
 
 def _champions(registry: ModelRegistry, rows: pd.DataFrame) -> tuple[Champion, ...]:
-    """The models behind the rows, and whether a person has reviewed each by now."""
-    numbers = dict(MODEL.findall(str(rows["models"].iloc[0])))
-    lapse, value = (
-        registry.version(name, int(numbers[name])) for name in (lapse_model.NAME, lifetime_value_model.NAME)
-    )
+    """The models behind the rows, and whether a person has reviewed each by now; none of a plan without."""
+    versions = ModelVersions.of(rows)
+    if versions is None:
+        return ()
+    lapse = registry.version(lapse_model.NAME, versions.lapse)
+    value = registry.version(lifetime_value_model.NAME, versions.value)
     low, high = lapse.metrics.get("ece_low"), lapse.metrics.get("ece_high")
     gap = "mean gap of predicted and observed"
     ece = Figure("calibration error", lapse.metrics["ece"], low, high, None, "share", "lower", gap)
@@ -150,9 +165,9 @@ def _curve(rows: pd.DataFrame) -> tuple[CurvePoint, ...]:
 
 
 def _change(
-    session: Session, states: dict[str, PlanState], state: PlanState, contacts: pd.DataFrame
+    session: Session, states: dict[PlanId, PlanState], state: PlanState, contacts: pd.DataFrame
 ) -> PlanChange | None:
-    earlier = [other for other in states.values() if other.plan_id < state.plan_id and other.snapshot < state.snapshot]
+    earlier = [other for other in states.values() if other.snapshot < state.snapshot]
     if not earlier:
         return None
     before = contacts_of(plan_rows(session, earlier[-1].plan_id), earlier[-1])

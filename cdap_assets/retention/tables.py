@@ -35,7 +35,9 @@ RETENTION_PLAN = TableSpec(
             )
         ),
         Column("reviewed", "boolean", "a person had approved the models behind it", nullable=False),
-        Column("models", "string", "the model versions behind it", nullable=False),
+        # a plan drafted before these columns were here has none
+        Column("lapse_model_version", "int64", "the champion that scored; empty where it was not kept"),
+        Column("value_model_version", "int64", "the champion that scored; empty where it was not kept"),
     ),
     key=("plan_id", "customer_id"),
     partition_by=("plan_id",),

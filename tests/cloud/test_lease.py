@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from cdap_assets.retention import ledger
-from cdap_assets.retention.ledger import PlanRefused, deciding
+from cdap_assets.retention.ledger import deciding
+from cdap_assets.retention.plan_id import PlanRefused
 from resources.settings import Settings
 from resources.stores import lease
 from resources.stores.busy import Busy, LockLost

@@ -23,6 +23,7 @@ from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.models.training import FEATURES, lapse_frame
 from cdap_assets.retention import ledger
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.plan_page import _champions, page_name, plan_figures
 from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
@@ -35,7 +36,7 @@ from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from tests.shop import CLOCK, LAST_DAY, SNAPSHOT, key, run_shop
 
-PLAN = f"{SNAPSHOT}-1"
+PLAN = PlanId(SNAPSHOT, 1)
 ANN = Decision("Ann", CLOCK)
 
 
@@ -183,7 +184,7 @@ def refusal(result: dg.ExecuteInProcessResult) -> str:
     return failure.description or ""
 
 
-def page(settings: Settings, plan: str) -> str:
+def page(settings: Settings, plan: PlanId) -> str:
     return (settings.pages / page_name(plan)).read_text(encoding="utf-8")
 
 
@@ -194,9 +195,9 @@ def test_from_an_unreviewed_first_version_to_an_approved_and_exported_plan(
     settings = ran_shop
     assert all(not version.reviewed for version in serving(registry).values())
     assert "cdap models approve lapse_model 1 --reviewer NAME --note WHY" in page(settings, PLAN)
-    approve: dict[str, Any] = {"plan_id": PLAN, "decision": "approve", "by": "Ann"}
+    approve: dict[str, Any] = {"plan_id": str(PLAN), "decision": "approve", "by": "Ann"}
     assert "nobody has reviewed (lapse_model v1, lifetime_value_model v1)" in refusal(decide(settings, **approve))
-    assert "say why" in refusal(decide(settings, plan_id=PLAN, decision="reject", by="Ann"))
+    assert "say why" in refusal(decide(settings, plan_id=str(PLAN), decision="reject", by="Ann"))
     assert run_shop(settings) == []
 
     approve_version(registry, lapse_model.NAME, 1, ANN)
@@ -241,7 +242,7 @@ def test_from_an_unreviewed_first_version_to_an_approved_and_exported_plan(
     assert run_shop(settings) == ["measure_outcomes"]
     with Lakehouse(settings).session() as session:
         (outcome,) = session.read(CAMPAIGN_OUTCOMES).to_pyarrow().to_pylist()
-    assert (outcome["plan_id"], outcome["state"], outcome["contacted"]) == (PLAN, NOT_ENOUGH, 20)
+    assert (outcome["plan_id"], outcome["state"], outcome["contacted"]) == (str(PLAN), NOT_ENOUGH, 20)
     assert "the orders cover days before 2023-10-08" in outcome["why"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,9 +16,14 @@ import pandas as pd
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
 from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.retention.candidates import DraftInputs
+from cdap_assets.retention.drafting import Candidates, draft
+from cdap_assets.retention.ledger import record_draft
 from cdap_assets.retention.plan import write_draft
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy
-from cdap_assets.retention.tables import ARMS
+from cdap_assets.retention.tables import ARMS, CONTACT, RETENTION_PLAN
+from resources.iceberg.table import Column
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.settings import Settings
@@ -29,7 +34,17 @@ if TYPE_CHECKING:
 
 S = date(2024, 3, 3)
 NOON = datetime(2024, 3, 3, 12)
-SPECS = {name: ENTITIES[name].table for name in ("touches", "consents")}
+
+
+# retention_plan as it was before model versions were columns
+VERSIONS = {"lapse_model_version", "value_model_version"}
+PLAN_BEFORE = replace(
+    RETENTION_PLAN,
+    columns=(
+        *(column for column in RETENTION_PLAN.columns if column.name not in VERSIONS),
+        Column("models", "string", "the model versions behind it", nullable=False),
+    ),
+)
 
 
 def policy(**other: Any) -> RetentionPolicy:
@@ -58,7 +73,8 @@ def regulars(keys: Sequence[str], spend: Sequence[float] | None = None) -> pd.Da
             **{f"theme_{n}": f"theme {n}" for n in (1, 2, 3)},
             **{f"reason_{n}": f"because of {n}" for n in (1, 2, 3)},
             "reviewed": True,
-            "models": "lapse_model v1, lifetime_value_model v2",
+            "lapse_model_version": 1,
+            "value_model_version": 2,
         }
     )
 
@@ -85,10 +101,8 @@ class PlanLake:
 
     def score(self, snapshot: date, *, reviewed: bool = True, **other: Any) -> None:
         """Publish scores of every customer for a snapshot."""
-        rows = regulars(self.keys).drop(columns="models").assign(snapshot_date=snapshot, eligible=True)
-        rows = rows.assign(
-            expected_purchases=1.0, lapse_model_version=1, value_model_version=2, reviewed=reviewed, **other
-        )
+        rows = regulars(self.keys).assign(snapshot_date=snapshot, eligible=True)
+        rows = rows.assign(expected_purchases=1.0, reviewed=reviewed, **other)
         rows = rows.assign(lapse_low=0.4, lapse_high=0.6, spend_low=0.0, spend_high=200.0, features_snapshot_id=1)
         with self.session() as session:
             expression = ibis.memtable(rows[list(CUSTOMER_SCORES.names)])
@@ -100,16 +114,27 @@ class PlanLake:
         with self.session() as session:
             session.publish(spec, table(spec, *rows))
 
-    def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> str:
+    def draft(self, snapshot: date = S, rules: RetentionPolicy | None = None, at: datetime = NOON) -> PlanId:
         with self.session() as session, self.session() as decided:
-            found = write_draft(session, decided, SPECS, snapshot, rules or policy(), at, self.settings.zone)
-        return found[0]
+            return write_draft(DraftInputs(snapshot, rules or policy(), session, decided, at)).plan_id
 
-    def arms(self, plan_id: str | None = None) -> list[tuple[str, str]]:
+    def draft_before(self, snapshot: date = S, *, reviewed: bool = True) -> PlanId:
+        """A first draft as it was written before model versions were columns; its page asks no registry."""
+        plan = PlanId(snapshot, 1)
+        scores = regulars(self.keys).assign(reviewed=reviewed, models="lapse_model v1, lifetime_value_model v2")
+        rows = draft(Candidates(scores, frozenset(), {}), policy(), plan).assign(snapshot_date=snapshot)
+        with self.session() as session:
+            expression = ibis.memtable(rows[list(PLAN_BEFORE.names)])
+            session.publish(PLAN_BEFORE, expression, replace={"plan_id": [str(plan)]})
+            record_draft(session, plan, int((rows["decision"] == CONTACT).sum()), NOON)
+        return plan
+
+    def arms(self, plan_id: PlanId | None = None) -> list[tuple[str, str]]:
         """(customer, arm) of a plan, or of the universal holdout."""
         with self.session() as session:
             rows = session.read(ARMS).to_pyarrow().to_pylist()
-        return sorted((row["customer_id"], row["arm"]) for row in rows if row["plan_id"] == plan_id)
+        wanted = None if plan_id is None else str(plan_id)
+        return sorted((row["customer_id"], row["arm"]) for row in rows if row["plan_id"] == wanted)
 
 
 def later(weeks: int) -> date:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdap_assets.retention.drafting import Candidates, draft
+from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED
 from tests.examples import examples
-from tests.retention.lake import policy, regulars
+from tests.retention.lake import S, policy, regulars
 
 KEYS = [f"k{number:03}" for number in range(400)]
 
@@ -24,9 +25,9 @@ def drafted(
     rules: Any = None,
     holdout: frozenset[str] = frozenset(),
     excluded: dict[str, str] | None = None,
-    plan_id: str = "2024-03-03-1",
+    number: int = 1,
 ) -> pd.DataFrame:
-    plan = draft(Candidates(scores, holdout, excluded or {}), rules or policy(), plan_id)
+    plan = draft(Candidates(scores, holdout, excluded or {}), rules or policy(), PlanId(S, number))
     assert sorted(plan["customer_id"]) == sorted(scores["customer_id"])
     return plan
 
@@ -80,8 +81,8 @@ def test_the_order_of_the_rows_and_a_second_draft_change_nothing() -> None:
 def test_the_lot_falls_on_the_same_share_of_high_and_low_scores() -> None:
     scores = regulars(KEYS)
     shares = []
-    for number in range(60):
-        plan = drafted(scores, plan_id=f"2024-03-03-{number}").sort_values("value_at_stake")
+    for number in range(1, 61):
+        plan = drafted(scores, number=number).sort_values("value_at_stake")
         shares.append([(half == CONTROL).mean() for half in np.split(plan["decision"].to_numpy(), 2)])
     low, high = np.mean(shares, axis=0)
     assert low == pytest.approx(0.3, abs=0.015)
@@ -102,8 +103,8 @@ def test_both_arms_have_the_same_value_at_stake_on_average_although_many_are_tie
         ],
     )
     gaps, shares = [], []
-    for number in range(80):
-        plan = drafted(scores, rules, plan_id=f"2024-03-03-{number}")
+    for number in range(1, 81):
+        plan = drafted(scores, rules, number=number)
         arms = {arm: plan.loc[plan["decision"] == arm, "value_at_stake"].astype(float) for arm in (CONTACT, CONTROL)}
         gaps.append(arms[CONTACT].mean() - arms[CONTROL].mean())
         shares.append(len(arms[CONTROL]) / (len(arms[CONTROL]) + len(arms[CONTACT])))

@@ -14,9 +14,9 @@ import pytest
 from cdap_assets.identity.customer_xref import id_of, linked_keys
 from cdap_assets.retention import ledger
 from cdap_assets.retention.export import Export, export, neutral
-from cdap_assets.retention.ledger import PlanRefused
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.tables import CONTACT, PLAN_EVENTS
-from tests.retention.lake import NOON, PlanLake, policy
+from tests.retention.lake import NOON, PlanLake, S, policy, regulars
 
 HOSTILE = ["=HYPERLINK(1)", "+49", "-x", "@at", "\ttab", "Žofie 顧客", 'quo"te,comma']
 ALL = policy(holdout_share=0.0, control_share=0.0)
@@ -27,12 +27,12 @@ def lake(tmp_path: Path) -> PlanLake:
     return PlanLake(tmp_path / "home", [*HOSTILE, *(f"k{number}" for number in range(20))])
 
 
-def write(lake: PlanLake, plan: str, seconds: int = 0) -> Export:
+def write(lake: PlanLake, plan: PlanId, seconds: int = 0) -> Export:
     with lake.session() as session:
         return export(session, lake.settings, plan, by="Ann", at=NOON + timedelta(hours=1, seconds=seconds))
 
 
-def approve(lake: PlanLake, plan: str, first: int | None = None) -> None:
+def approve(lake: PlanLake, plan: PlanId, first: int | None = None) -> None:
     with lake.session() as session:
         ledger.approve(session, plan, by="Ann", at=NOON + timedelta(minutes=5), first=first)
 
@@ -52,7 +52,7 @@ def test_only_an_approved_plan_is_exported(lake: PlanLake) -> None:
     with pytest.raises(PlanRefused, match="is rejected"):
         write(lake, plan)
     with pytest.raises(PlanRefused, match="there is no plan"):
-        write(lake, "2024-03-03-7")
+        write(lake, PlanId(S, 7))
     assert not lake.settings.exports.exists()
     assert exported(lake) == []
 
@@ -109,8 +109,6 @@ def test_a_customer_of_two_keys_is_exported_by_both(lake: PlanLake) -> None:
     others = [{"customer_key": key, "customer_id": id_of(("shop", key))} for key in lake.keys if key != "k0"]
     lake.publish("customer_xref", *linked, *others)
     scores = [person, *(row["customer_id"] for row in others)]
-    from tests.retention.lake import S, regulars
-
     names = [name for name in lake.keys if name == "k0"] + [name for name in lake.keys if name != "k0"]
     assert len(regulars(names)) == len(scores)
     lake.keys = names

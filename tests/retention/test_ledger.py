@@ -11,8 +11,9 @@ import pytest
 
 from cdap_assets.identity.customer_xref import id_of, linked_keys
 from cdap_assets.retention import ledger
-from cdap_assets.retention.ledger import APPROVED, DRAFT, PARTLY, REJECTED, PlanRefused, PlanState
-from cdap_assets.retention.plan import NothingToPlan
+from cdap_assets.retention.candidates import NothingToPlan
+from cdap_assets.retention.ledger import APPROVED, DRAFT, PARTLY, REJECTED, PlanState
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED, PLAN_EVENTS
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
@@ -32,37 +33,37 @@ def minutes(number: int) -> datetime:
     return NOON + timedelta(minutes=number)
 
 
-def approve(lake: PlanLake, plan_id: str, **other: Any) -> PlanState:
+def approve(lake: PlanLake, plan_id: PlanId, **other: Any) -> PlanState:
     with lake.session() as session:
         return ledger.approve(session, plan_id, **{"by": ANN, "at": minutes(5), **other})
 
 
-def reject(lake: PlanLake, plan: str, by: str, reason: str = "too many") -> PlanState:
+def reject(lake: PlanLake, plan: PlanId, by: str, reason: str = "too many") -> PlanState:
     with lake.session() as session:
         return ledger.reject(session, plan, by=by, reason=reason, at=minutes(35))
 
 
-def edit(lake: PlanLake, plan_id: str, **other: Any) -> PlanState:
+def edit(lake: PlanLake, plan_id: PlanId, **other: Any) -> PlanState:
     with lake.session() as session:
         return ledger.edit(session, plan_id, **{"by": ANN, "reason": "moved away", "at": minutes(2), **other})
 
 
-def state(lake: PlanLake, plan_id: str) -> PlanState:
+def state(lake: PlanLake, plan_id: PlanId) -> PlanState:
     with lake.session() as session:
         return ledger.plan_states(session)[plan_id]
 
 
-def rows_of(lake: PlanLake, plan_id: str) -> Any:
+def rows_of(lake: PlanLake, plan_id: PlanId) -> Any:
     with lake.session() as session:
         return ledger.plan_rows(session, plan_id)
 
 
-def ids(lake: PlanLake, plan_id: str, decision: str) -> list[str]:
+def ids(lake: PlanLake, plan_id: PlanId, decision: str) -> list[str]:
     rows = rows_of(lake, plan_id)
     return list(rows.loc[rows["decision"] == decision, "customer_id"])
 
 
-def contacted(lake: PlanLake, plan_id: str) -> list[str]:
+def contacted(lake: PlanLake, plan_id: PlanId) -> list[str]:
     with lake.session() as session:
         return list(ledger.contacts_of(ledger.plan_rows(session, plan_id), state(lake, plan_id))["customer_id"])
 
@@ -148,7 +149,7 @@ def test_what_may_not_be_done_is_refused_with_what_to_do(lake: PlanLake) -> None
         with pytest.raises(PlanRefused, match=told):
             approve(lake, plan, **how)
     with pytest.raises(PlanRefused, match="there is no plan 2024-03-03-9; see `cdap plan list`"):
-        approve(lake, "2024-03-03-9")
+        approve(lake, PlanId(S, 9))
     assert state(lake, plan).untouched
     assert lake.arms(plan) == []
 
@@ -219,7 +220,7 @@ def test_an_approval_cut_short_after_its_arms_is_completed_without_doubling_them
     assert arms
     assert state(lake, plan).open
     # the draft that the arms are of is not replaced under them
-    assert lake.draft() == f"{S}-2"
+    assert lake.draft() == PlanId(S, 2)
     with pytest.raises(PlanRefused, match="fixed its arms with 10 contacts"):
         approve(lake, plan)
     assert approve(lake, plan, first=10).state == PARTLY
@@ -228,18 +229,18 @@ def test_an_approval_cut_short_after_its_arms_is_completed_without_doubling_them
 
 def test_an_untouched_draft_is_replaced_and_any_other_keeps_its_number(lake: PlanLake) -> None:
     first = lake.draft()
-    assert lake.draft(rules=policy(max_contacts=3)) == first == f"{S}-1"
+    assert lake.draft(rules=policy(max_contacts=3)) == first == PlanId(S, 1)
     assert len(ids(lake, first, CONTACT)) == 3
     edit(lake, first, drop=ids(lake, first, CONTACT)[:1])
     before = rows_of(lake, first)
     second = lake.draft(at=minutes(4))
-    assert second == f"{S}-2"
+    assert second == PlanId(S, 2)
     reject(lake, second, ANN)
     third = lake.draft(at=minutes(7))
-    assert third == f"{S}-3"
+    assert third == PlanId(S, 3)
     assert rows_of(lake, first).equals(before)
     assert [state(lake, plan).state for plan in (first, second, third)] == [DRAFT, REJECTED, DRAFT]
-    assert [event for plan, event in events(lake) if plan == first] == ["drafted", "drafted", "dropped"]
+    assert [event for plan, event in events(lake) if plan == str(first)] == ["drafted", "drafted", "dropped"]
 
 
 def test_the_tenth_draft_of_a_week_comes_after_the_ninth(lake: PlanLake) -> None:
@@ -248,9 +249,9 @@ def test_the_tenth_draft_of_a_week_comes_after_the_ninth(lake: PlanLake) -> None
     events += [{"plan_id": f"{S}-{number}", "at": minutes(20), "event": REJECTED, "by": ANN} for number in range(1, 10)]
     with lake.session() as session:
         session.publish(PLAN_EVENTS, table(PLAN_EVENTS, *events), append=True)
-    assert lake.draft(at=minutes(30)) == f"{S}-10"
-    reject(lake, f"{S}-10", ANN)
-    assert lake.draft(at=minutes(40)) == f"{S}-11"
+    assert lake.draft(at=minutes(30)) == PlanId(S, 10)
+    reject(lake, PlanId(S, 10), ANN)
+    assert lake.draft(at=minutes(40)) == PlanId(S, 11)
 
 
 def test_events_of_one_instant_are_read_in_the_order_they_can_have_happened(lake: PlanLake) -> None:
@@ -346,7 +347,7 @@ def test_costs_in_another_currency_than_the_customers_spend_are_not_compared(lak
         lake.draft(later(1))
 
 
-def _try_to_approve(home: Path, plan: str, by: str, start: Any, told: Any) -> None:
+def _try_to_approve(home: Path, plan: PlanId, by: str, start: Any, told: Any) -> None:
     settings = Settings(home=home, threads=1, memory_limit="1GB")
     start.wait(120)
     try:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from cdap_assets.curated.orders import CUSTOMER_DAYS
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
-from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, MEASURED, NOT_ENOUGH, outcome, outcomes_asset, per_person
-from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, PLAN_EVENTS
-from ml.experiment import Effect, difference_in_means
+from cdap_assets.retention.outcomes import (
+    CAMPAIGN_OUTCOMES,
+    MEASURED,
+    NOT_ENOUGH,
+    OutcomeRules,
+    outcomes,
+    outcomes_asset,
+    per_person,
+)
+from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, PLAN_EVENTS, RETENTION_PLAN
+from cdap_assets.retention.welch import Arm, effect_figures, inverse_degrees, standard_error, student_quantile
+from cdap_assets.table_assets.table_asset import TableAsset
+from ml.experiment import MINIMUM_ARM, Effect, NotEnoughData, difference_in_means
 from resources.settings import Settings
 from tests.rows import found, table
 
-PLAN = "2024-03-03-1"
+PLAN, LATE = "2024-03-03-1", "2024-03-10-10"
 START, HORIZON = date(2024, 3, 3), 28
 END = START + timedelta(days=HORIZON)
 EVENT = {"plan_id": PLAN, "at": datetime(2024, 3, 4)}
@@ -55,13 +69,30 @@ def keys(treated: int, control: int) -> list[str]:
     return [f"t{n}" for n in range(treated)] + [f"c{n}" for n in range(control)]
 
 
+PLANS = ibis.memtable(
+    [{"plan_id": PLAN, "approved_at": EVENT["at"], "from_date": START, "until_date": END}],
+    schema={"plan_id": "string", "approved_at": "timestamp(6)", "from_date": "date", "until_date": "date"},
+)
+
+
+def rules(covered: date | None = END) -> OutcomeRules:
+    """A margin of a half over four weeks, with orders of all days before ``covered``."""
+    ends = {"elsewhere": None} if covered is None else {"shop": covered - timedelta(days=1)}
+    return OutcomeRules(Decimal("0.5"), HORIZON, ends)
+
+
 def read(treated: int, control: int, days: list[dict[str, Any]], covered: date | None = END) -> dict[str, Any]:
     people = xref(*keys(treated, control))
-    found_ = outcome(
-        EVENT, arms(treated, control), table(CUSTOMER_DAYS, *days), people, HORIZON, Decimal("0.5"), covered
-    )
-    assert set(found_) == set(CAMPAIGN_OUTCOMES.names)
-    return found_
+    told = outcomes(PLANS, arms(treated, control), table(CUSTOMER_DAYS, *days), people, rules(covered))
+    assert told.columns == CAMPAIGN_OUTCOMES.names
+    (row,) = found(told)
+    return row
+
+
+def people_of(arms: ibis.Table, days: list[dict[str, Any]], people: ibis.Table) -> list[tuple[Any, ...]]:
+    """(arm, orders, net) of each person of the plan; the arm is empty for who is left out."""
+    rows = found(per_person(PLANS, arms, table(CUSTOMER_DAYS, *days), people))
+    return sorted(((row["arm"] or "", row["orders"], row["net"]) for row in rows), key=str)
 
 
 def test_an_open_horizon_and_small_arms_are_not_enough_data() -> None:
@@ -80,9 +111,7 @@ def test_an_open_horizon_and_small_arms_are_not_enough_data() -> None:
 def test_customers_without_purchases_count_as_zero_and_days_outside_the_horizon_do_not_count() -> None:
     days = [bought("t0", 0, 7), bought("t0", 27, 5), bought("t1", 28, 99), bought("t1", -1, 99)]
     days.append(bought("t2", 3, 50, superseded_at=datetime(2024, 3, 20)))
-    rows, left_out = per_person(PLAN, arms(3, 2), table(CUSTOMER_DAYS, *days), xref(*keys(3, 2)), START, END)
-    assert left_out == 0
-    assert sorted(zip(rows["arm"], rows["orders"], rows["net"], strict=True)) == [
+    assert people_of(arms(3, 2), days, xref(*keys(3, 2))) == [
         (CONTACT, 0, 0),
         (CONTACT, 0, 0),
         (CONTACT, 2, 12),
@@ -94,9 +123,10 @@ def test_customers_without_purchases_count_as_zero_and_days_outside_the_horizon_
 def test_who_was_merged_across_arms_is_left_out_and_within_an_arm_counts_once() -> None:
     days = [bought("t0", 1, 5), bought("t1", 2, 6), bought("t2", 3, 100), bought("c0", 4, 100)]
     people = xref(*keys(3, 2), t1="t0", t2="c0")
-    rows, left_out = per_person(PLAN, arms(3, 2), table(CUSTOMER_DAYS, *days), people, START, END)
-    assert left_out == 1
-    assert sorted(zip(rows["arm"], rows["net"], strict=True)) == [(CONTACT, 11.0), (CONTROL, 0.0)]
+    assert people_of(arms(3, 2), days, people) == [("", 2, 200), (CONTACT, 2, 11), (CONTROL, 0, 0)]
+    told = outcomes(PLANS, arms(3, 2), table(CUSTOMER_DAYS, *days), people, rules())
+    (row,) = found(told)
+    assert (row["contacted"], row["control"], row["left_out"]) == (1, 1, 1)
 
 
 def simulated(effect: float, seed: int, treated: int = 400, control: int = 300) -> list[dict[str, Any]]:
@@ -133,16 +163,108 @@ def test_no_effect_is_an_interval_that_holds_0_about_95_times_in_100() -> None:
     assert told["orders_low"] < 0 < told["orders_high"]
 
 
-def test_only_approved_plans_are_read_and_the_table_is_empty_before_there_are_any(tmp_path: Any) -> None:
-    settings = Settings(home=tmp_path)
-    policy = "currency: EUR\nmargin: 0.5\nbudget: 1\nmax_contacts: 1\nholdout_share: 0\ncontrol_share: 0\n"
-    settings.retention_file.write_text(policy + "channels: [{name: letter, cost: 1}]\n")
-    asset = outcomes_asset(settings, {"shop": date(2024, 12, 31)})
+def test_the_figures_are_those_of_the_experiments_own_comparison() -> None:
+    days = simulated(0.5, 1)
+    told = read(400, 300, days)
+    frame = pd.DataFrame(days).assign(net=lambda rows: rows["net"].astype(float) * 0.5)
+    sums = frame.groupby("customer_key")[["orders", "net"]].sum().reindex(keys(400, 300)).fillna(0)
+    for what, column in (("orders", "orders"), ("margin", "net")):
+        effect = difference_in_means(sums[column].iloc[:400], sums[column].iloc[400:])
+        assert isinstance(effect, Effect)
+        expected = [effect.value, effect.low, effect.high, effect.detectable]
+        assert [told[f"{what}_{part}"] for part in ("effect", "low", "high", "detectable")] == pytest.approx(
+            expected, rel=1e-9, abs=1e-9
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_comparison_by_sums_is_the_comparison_by_persons_for_any_two_arms(data: st.DataObject) -> None:
+    drawn = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    sizes = data.draw(st.tuples(st.integers(MINIMUM_ARM, 400), st.integers(MINIMUM_ARM, 400)))
+    scales = data.draw(st.tuples(st.sampled_from([1e-3, 1.0, 1e4]), st.sampled_from([0.0, 1.0, 50.0])))
+    treated, control = (drawn.gamma(0.5, scale, size) for size, scale in zip(sizes, scales, strict=True))
+    effect = difference_in_means(treated, control)
+    assert isinstance(effect, Effect)
+    arms = [Arm(len(arm), arm.mean(), arm.var(ddof=1)) for arm in (treated, control)]
+    by_sums = effect_figures(arms[0].mean - arms[1].mean, standard_error(*arms), inverse_degrees(*arms))
+    expected = {"effect": effect.value, "low": effect.low, "high": effect.high, "detectable": effect.detectable}
+    assert by_sums == pytest.approx(expected, rel=1e-9, abs=1e-9 * effect.detectable)
+
+
+@given(st.floats(MINIMUM_ARM - 1, 1e9))
+def test_the_quantile_is_students_from_the_smallest_arms_on(degrees: float) -> None:
+    assert student_quantile(1 / degrees) == pytest.approx(student.ppf(0.975, degrees), rel=3e-11)
+
+
+def test_why_it_cannot_be_told_is_said_as_the_experiment_says_it() -> None:
+    one_each = [bought(key, 2) for key in keys(60, 60)]
+    told = read(60, 60, one_each)
+    reason = difference_in_means(np.ones(60), np.ones(60))
+    assert isinstance(reason, NotEnoughData)
+    assert (told["state"], told["why"], told["orders_effect"]) == (NOT_ENOUGH, reason.reason, None)
+    # orders that vary are told of, also where what they bring does not
+    free = [bought(key, 2, net=0, orders=1 + n % 3) for n, key in enumerate(keys(60, 60))]
+    told = read(60, 60, free)
+    assert (told["state"], told["why"], told["margin_effect"]) == (NOT_ENOUGH, reason.reason, None)
+    assert told["orders_effect"] == pytest.approx(0)
+    for sizes in ((60, 49), (49, 60)):
+        small = difference_in_means(np.ones(sizes[0]), np.ones(sizes[1]))
+        assert isinstance(small, NotEnoughData)
+        assert read(*sizes, one_each)["why"] == small.reason
+
+
+def lineage_tables(*events: dict[str, Any]) -> list[ibis.Table]:
+    """What the asset reads: two plans, the first of which has arms and the effect of half an order."""
+    plans = [
+        {"plan_id": plan, "snapshot_date": day, "customer_id": "c", "decision": CONTROL}
+        for plan, day in ((PLAN, START), (LATE, START + timedelta(days=7)))
+    ]
     days, people = table(CUSTOMER_DAYS, *simulated(0.5, 1)), xref(*keys(400, 300))
+    return [table(RETENTION_PLAN, *plans), table(PLAN_EVENTS, *events), arms(400, 300), days, people]
+
+
+def asset_of(home: Path, margin: str = "0.5") -> TableAsset:
+    policy = "currency: EUR\nbudget: 1\nmax_contacts: 1\nholdout_share: 0\ncontrol_share: 0\n"
+    settings = Settings(home=home)
+    settings.retention_file.write_text(f"{policy}margin: {margin}\nchannels: [{{name: letter, cost: 1}}]\n")
+    return outcomes_asset(settings, {"shop": date(2024, 12, 31)})
+
+
+def test_only_approved_plans_are_read_and_the_table_is_empty_before_there_are_any(tmp_path: Path) -> None:
+    asset = asset_of(tmp_path)
     drafted = {**EVENT, "event": "drafted", "by": "cdap"}
-    rejected = {**EVENT, "plan_id": "2024-03-03-2", "event": "rejected", "by": "Ann"}
-    before = asset(table(PLAN_EVENTS, drafted, rejected), arms(400, 300), days, people)
-    assert found(before) == []
+    rejected = {**EVENT, "plan_id": LATE, "event": "rejected", "by": "Ann"}
+    assert found(asset(*lineage_tables(drafted, rejected))) == []
     approved = {**EVENT, "event": "approved", "by": "Ann", "contacts": 400}
-    (row,) = found(asset(table(PLAN_EVENTS, drafted, rejected, approved), arms(400, 300), days, people))
+    (row,) = found(asset(*lineage_tables(drafted, rejected, approved)))
     assert (row["plan_id"], row["state"], row["contacted"], row["control"]) == (PLAN, MEASURED, 400, 300)
+    assert (row["from_date"], row["until_date"]) == (START, START + timedelta(days=91))
+
+
+def test_plans_are_told_apart_and_one_without_arms_has_nobody(tmp_path: Path) -> None:
+    events = [{**EVENT, "plan_id": plan, "event": "partly approved", "by": "Ann"} for plan in (LATE, PLAN)]
+    late, first = sorted(found(asset_of(tmp_path)(*lineage_tables(*events))), key=lambda row: row["contacted"])
+    assert (late["plan_id"], late["contacted"], late["control"], late["left_out"]) == (LATE, 0, 0, 0)
+    assert (late["state"], late["why"]) == (NOT_ENOUGH, "the treated arm has 0 people; at least 50 are needed")
+    assert (first["plan_id"], first["state"]) == (PLAN, MEASURED)
+
+
+def test_the_transformation_computes_nothing_until_it_is_asked_for_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = lineage_tables({**EVENT, "event": "approved", "by": "Ann"})
+
+    def computed(*_: object, **__: object) -> None:
+        raise AssertionError("a query was run")
+
+    for name in ("to_pyarrow", "to_pyarrow_batches", "execute"):
+        monkeypatch.setattr(ibis.expr.types.Expr, name, computed)
+    assert asset_of(tmp_path)(*tables).columns == CAMPAIGN_OUTCOMES.names
+
+
+def test_the_margin_is_that_of_the_policy_when_it_is_built(tmp_path: Path) -> None:
+    tables = lineage_tables({**EVENT, "event": "approved", "by": "Ann"})
+    (half,), (quarter,) = (found(asset_of(tmp_path, margin)(*tables)) for margin in ("0.5", "0.25"))
+    assert half["margin_effect"] == pytest.approx(2 * quarter["margin_effect"])
+    assert half["orders_effect"] == pytest.approx(quarter["orders_effect"])

@@ -6,9 +6,9 @@ import dagster as dg
 from pydantic import Field
 
 from cdap_assets.models.training import DataEnds
-from cdap_assets.retention.export import export
-from cdap_assets.retention.ledger import PlanRefused, approve, deciding, reject
-from cdap_assets.retention.retention_policy import RetentionPolicyError, read_policy
+from cdap_assets.retention.decisions import Desk, Unfinished, approve, reject
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
+from cdap_assets.retention.retention_policy import RetentionPolicyError
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
@@ -41,33 +41,18 @@ def decide(
     data_ends: dg.ResourceParam[DataEnds],
 ) -> None:
     """What `cdap plan approve` and `cdap plan reject` do. Raises ``dg.Failure`` with the reason of a refusal."""
-    from cdap_assets.retention.plan_page import write_plan_page
-
-    settings, plan_id, by = lakehouse.settings, config.plan_id, config.by
+    desk = Desk(lakehouse, registry, clock, data_ends.day)
     try:
-        policy = read_policy(settings.retention_file)
-        with deciding(settings), lakehouse.in_process() as session:
-            if config.decision is Verdict.reject:
-                state = reject(session, plan_id, by=by, reason=config.reason, at=clock())
-            else:
-                state = approve(
-                    session,
-                    plan_id,
-                    by=by,
-                    at=clock(),
-                    first=config.first,
-                    note=config.reason,
-                    budget=policy.budget,
-                    max_contacts=policy.max_contacts,
-                )
-        context.log.info("plan %s is %s by %s", plan_id, state.state, by)
-        write_plan_page(lakehouse, registry, plan_id, policy, data_ends.day)
-        if config.decision is Verdict.approve:
-            with deciding(settings), lakehouse.in_process() as session:
-                written = export(session, settings, plan_id, by=by, at=clock())
-            context.log.info("%s rows in %s", written.rows, written.folder)
-    except (PlanRefused, RetentionPolicyError) as error:
+        plan_id = PlanId.parse(config.plan_id)
+        if config.decision is Verdict.reject:
+            decided = reject(desk, plan_id, by=config.by, reason=config.reason)
+        else:
+            decided = approve(desk, plan_id, by=config.by, first=config.first, note=config.reason)
+    except (PlanRefused, RetentionPolicyError, Unfinished) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    context.log.info("plan %s is %s by %s; page %s", plan_id, decided.state.state, config.by, decided.page)
+    if decided.export:
+        context.log.info("%s rows in %s", decided.export.rows, decided.export.folder)
 
 
 @dg.job(description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.")
