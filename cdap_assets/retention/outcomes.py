@@ -6,27 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 from ibis import _
 
-from cdap_assets.features.labels import covered_until
+from cdap_assets.features.labels import CLOSED, closed_text, covered_until
 from cdap_assets.identity.customer_xref import resolve
 from cdap_assets.retention.ledger import APPROVED, PARTLY
-from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, PLAN_EVENTS, PLAN_ID, RETENTION_PLAN
-from cdap_assets.retention.welch import Arm, effect_figures, inverse_degrees, standard_error
-from cdap_assets.table_assets.table_asset import TableAsset
+from cdap_assets.retention.tables import CONTACT, CONTROL, PLAN_ID
+from cdap_assets.table_assets.table_asset import InPython, TableAsset
 from resources.iceberg.table import INSTANT, MONEY, Column, TableSpec
 from resources.settings import Settings
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+    from ml.experiment import Moments
+
 MEASURED, NOT_ENOUGH = "measured", "not enough data"
 OUTCOMES = ("orders", "margin")
 ARM_COUNTS = {CONTACT: "contacted", CONTROL: "control"}  # the column that counts the people of each
-ALIKE = "every outcome within an arm is the same, so chance cannot be measured"
 
 CAMPAIGN_OUTCOMES = TableSpec(
     "campaign_outcomes",
@@ -72,11 +72,16 @@ class OutcomeRules:
     horizon_days: int
     ends: Mapping[str, date | None]
 
+    @property
+    def text(self) -> str:
+        """Margin and horizon as text that changes when one of them does."""
+        return f"{self.margin.normalize():f} of sales over {self.horizon_days} days"
+
 
 def outcomes_asset(settings: Settings, ends: Mapping[str, date | None]) -> TableAsset:
     """The table of outcomes; the margin is that of retention.yaml when it is built."""
 
-    def campaign_outcomes(
+    def moments(
         retention_plan: ibis.Table,
         plan_events: ibis.Table,
         arms: ibis.Table,
@@ -84,10 +89,23 @@ def outcomes_asset(settings: Settings, ends: Mapping[str, date | None]) -> Table
         customer_xref: ibis.Table,
     ) -> ibis.Table:
         plans = approved_plans(plan_events, retention_plan)
-        return outcomes(plans, arms, customer_days, customer_xref, outcome_rules(settings, ends))
+        return moments_of_plans(plans, arms, customer_days, customer_xref, outcome_rules(settings, ends))
 
-    inputs = (RETENTION_PLAN.name, PLAN_EVENTS.name, ARMS.name, "customer_days", "customer_xref")
-    return TableAsset(CAMPAIGN_OUTCOMES, campaign_outcomes, "retention", inputs=inputs)
+    def campaign_outcomes(read: ibis.Table) -> ibis.Table:
+        return read
+
+    part = InPython(moments, lambda plans: [outcome(plan) for plan in plans], CAMPAIGN_OUTCOMES.schema())
+    return TableAsset(
+        CAMPAIGN_OUTCOMES,
+        campaign_outcomes,
+        "retention",
+        inputs=part.inputs,
+        in_python={"read": part},
+        outside={
+            "margin and horizon": lambda: outcome_rules(settings, ends).text,
+            CLOSED: lambda: closed_text(ends),
+        },
+    )
 
 
 def outcome_rules(settings: Settings, ends: Mapping[str, date | None]) -> OutcomeRules:
@@ -105,29 +123,56 @@ def approved_plans(plan_events: ibis.Table, retention_plan: ibis.Table) -> ibis.
     return approved.left_join(dates, "plan_id").drop("plan_id_right")
 
 
-def outcomes(
+def moments_of_plans(
     plans: ibis.Table, arms: ibis.Table, customer_days: ibis.Table, customer_xref: ibis.Table, rules: OutcomeRules
 ) -> ibis.Table:
-    """Each of the ``plans`` (:func:`approved_plans`) against its arms."""
+    """One row for each of the ``plans`` (:func:`approved_plans`): its span, its arms and their moments.
+
+    ``covered`` is the first day that the orders do not wholly cover. Columns without people are empty.
+    """
     end = plans.from_date + ibis.interval(days=rules.horizon_days)
     # Ibis takes the sum for a date, DuckDB makes an instant of it
     plans = plans.mutate(until_date=end.cast("timestamp").date())
     people = per_person(plans, arms, customer_days, customer_xref)
     margin = ibis.literal(float(rules.margin))
     people = people.mutate(orders=people.orders.cast("float64"), margin=people.net.cast("float64") * margin)
-    sums = sums_of_arms(people)
-    found = plans.left_join(sums, "plan_id").drop("plan_id_right")
-    counts = {name: found[name].coalesce(0) for name in ("contacted", "control", "left_out")}
-    found = found.mutate(**counts, covered=covered_until(customer_days, rules.ends))
-    found = found.mutate(why=_why_not(found), **_spreads(found))
-    readable = found.why.isnull() | (found.why == ALIKE)
-    told = {"state": ibis.ifelse(found.why.isnull(), MEASURED, NOT_ENOUGH)}
+    found = plans.left_join(sums_of_arms(people), "plan_id").drop("plan_id_right")
+    return found.mutate(covered=covered_until(customer_days, rules.ends)).order_by("plan_id")
+
+
+def outcome(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of ``campaign_outcomes`` for a plan's row of :func:`moments_of_plans`."""
+    from ml.experiment import Effect, difference_of_moments
+
+    counts = {name: plan[name] or 0 for name in ("contacted", "control", "left_out")}
+    told: dict[str, Any] = {
+        **dict.fromkeys(CAMPAIGN_OUTCOMES.names),
+        **{name: plan[name] for name in ("plan_id", "approved_at", "from_date", "until_date")},
+        **counts,
+    }
+    covered, end = plan["covered"], plan["until_date"]
+    if covered is None or covered < end:
+        reached = "nothing" if covered is None else f"days before {covered}"
+        return told | {"state": NOT_ENOUGH, "why": f"the horizon ends on {end}, the orders cover {reached}"}
     for what in OUTCOMES:
-        readable &= ~_alike(found, what)
-        effect = found[f"{what}_mean_{CONTACT}"] - found[f"{what}_mean_{CONTROL}"]
-        for part, value in effect_figures(effect, found[f"{what}_error"], found[f"{what}_inverse_degrees"]).items():
-            told[f"{what}_{part}"] = ibis.ifelse(readable, value, ibis.null("float64"))
-    return found.mutate(**told).select(CAMPAIGN_OUTCOMES.names)
+        effect = difference_of_moments(*(_moments(plan, what, arm, counts[name]) for arm, name in ARM_COUNTS.items()))
+        if not isinstance(effect, Effect):
+            return told | {"state": NOT_ENOUGH, "why": effect.reason}
+        told |= {
+            f"{what}_effect": effect.value,
+            f"{what}_low": effect.low,
+            f"{what}_high": effect.high,
+            f"{what}_detectable": effect.detectable,
+        }
+    return told | {"state": MEASURED}
+
+
+def _moments(plan: Mapping[str, Any], what: str, arm: str, people: int) -> Moments:
+    from ml.experiment import Moments
+
+    # of nobody there is no mean, and of one person no variance
+    mean, variance = plan[f"{what}_mean_{arm}"], plan[f"{what}_variance_{arm}"]
+    return Moments(people, mean or 0.0, variance or 0.0)
 
 
 def per_person(plans: ibis.Table, arms: ibis.Table, customer_days: ibis.Table, customer_xref: ibis.Table) -> ibis.Table:
@@ -172,46 +217,3 @@ def sums_of_arms(people: ibis.Table) -> ibis.Table:
             # by the deviation: Ibis writes a variance under a name that Athena does not document
             sums[f"{what}_variance_{arm}"] = people[what].std(where=people.arm == arm, how="sample") ** 2
     return people.group_by("plan_id").aggregate(**sums)
-
-
-def _why_not(found: ibis.Table) -> ir.StringValue:
-    """Why a plan cannot be told of; empty when it can."""
-    from ml.experiment import MINIMUM_ARM
-
-    uncovered, told = _uncovered(found)
-    small = [
-        (
-            found[count] < MINIMUM_ARM,
-            ibis.literal(f"the {name} arm has ")
-            + found[count].cast("string")
-            + f" people; at least {MINIMUM_ARM} are needed",
-        )
-        for count, name in zip(ARM_COUNTS.values(), ("treated", "control"), strict=True)
-    ]
-    alike = [(_alike(found, what), ALIKE) for what in OUTCOMES]
-    return ibis.cases((uncovered, told), *small, *alike, else_=ibis.null("string"))
-
-
-def _uncovered(found: ibis.Table) -> tuple[ir.BooleanValue, ir.StringValue]:
-    """Whether the orders do not cover a plan's horizon yet, and how far they reach."""
-    reached = ibis.ifelse(
-        found.covered.isnull(), "nothing", ibis.literal("days before ") + found.covered.cast("string")
-    )
-    ends = ibis.literal("the horizon ends on ") + found.until_date.cast("string")
-    return found.covered.isnull() | (found.covered < found.until_date), ends + ", the orders cover " + reached
-
-
-def _alike(found: ibis.Table, what: str) -> ir.BooleanValue:
-    return (found[f"{what}_variance_{CONTACT}"] == 0) & (found[f"{what}_variance_{CONTROL}"] == 0)
-
-
-def _spreads(found: ibis.Table) -> dict[str, ir.FloatingValue]:
-    spreads = {}
-    for what in OUTCOMES:
-        contacted, control = (
-            Arm(found[count].cast("float64"), found[f"{what}_mean_{arm}"], found[f"{what}_variance_{arm}"])
-            for arm, count in ARM_COUNTS.items()
-        )
-        spreads[f"{what}_error"] = standard_error(contacted, control)
-        spreads[f"{what}_inverse_degrees"] = inverse_degrees(contacted, control)
-    return spreads

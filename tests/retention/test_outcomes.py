@@ -11,9 +11,6 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import t as student
 
 from cdap_assets.curated.orders import CUSTOMER_DAYS
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
@@ -22,14 +19,15 @@ from cdap_assets.retention.outcomes import (
     MEASURED,
     NOT_ENOUGH,
     OutcomeRules,
-    outcomes,
+    moments_of_plans,
+    outcome,
     outcomes_asset,
     per_person,
 )
 from cdap_assets.retention.tables import ARMS, CONTACT, CONTROL, PLAN_EVENTS, RETENTION_PLAN
-from cdap_assets.retention.welch import Arm, effect_figures, inverse_degrees, standard_error, student_quantile
 from cdap_assets.table_assets.table_asset import TableAsset
-from ml.experiment import MINIMUM_ARM, Effect, NotEnoughData, difference_in_means
+from ml.experiment import Effect, NotEnoughData, difference_in_means
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.rows import found, table
 
@@ -83,10 +81,14 @@ def rules(covered: date | None = END) -> OutcomeRules:
 
 def read(treated: int, control: int, days: list[dict[str, Any]], covered: date | None = END) -> dict[str, Any]:
     people = xref(*keys(treated, control))
-    told = outcomes(PLANS, arms(treated, control), table(CUSTOMER_DAYS, *days), people, rules(covered))
-    assert told.columns == CAMPAIGN_OUTCOMES.names
-    (row,) = found(told)
+    row = outcome_of(arms(treated, control), days, people, rules(covered))
+    assert tuple(row) == CAMPAIGN_OUTCOMES.names
     return row
+
+
+def outcome_of(arms: ibis.Table, days: list[dict[str, Any]], people: ibis.Table, read_by: OutcomeRules) -> Any:
+    (plan,) = found(moments_of_plans(PLANS, arms, table(CUSTOMER_DAYS, *days), people, read_by))
+    return outcome(plan)
 
 
 def people_of(arms: ibis.Table, days: list[dict[str, Any]], people: ibis.Table) -> list[tuple[Any, ...]]:
@@ -124,8 +126,7 @@ def test_who_was_merged_across_arms_is_left_out_and_within_an_arm_counts_once() 
     days = [bought("t0", 1, 5), bought("t1", 2, 6), bought("t2", 3, 100), bought("c0", 4, 100)]
     people = xref(*keys(3, 2), t1="t0", t2="c0")
     assert people_of(arms(3, 2), days, people) == [("", 2, 200), (CONTACT, 2, 11), (CONTROL, 0, 0)]
-    told = outcomes(PLANS, arms(3, 2), table(CUSTOMER_DAYS, *days), people, rules())
-    (row,) = found(told)
+    row = outcome_of(arms(3, 2), days, people, rules())
     assert (row["contacted"], row["control"], row["left_out"]) == (1, 1, 1)
 
 
@@ -175,26 +176,6 @@ def test_the_figures_are_those_of_the_experiments_own_comparison() -> None:
         assert [told[f"{what}_{part}"] for part in ("effect", "low", "high", "detectable")] == pytest.approx(
             expected, rel=1e-9, abs=1e-9
         )
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_the_comparison_by_sums_is_the_comparison_by_persons_for_any_two_arms(data: st.DataObject) -> None:
-    drawn = np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    sizes = data.draw(st.tuples(st.integers(MINIMUM_ARM, 400), st.integers(MINIMUM_ARM, 400)))
-    scales = data.draw(st.tuples(st.sampled_from([1e-3, 1.0, 1e4]), st.sampled_from([0.0, 1.0, 50.0])))
-    treated, control = (drawn.gamma(0.5, scale, size) for size, scale in zip(sizes, scales, strict=True))
-    effect = difference_in_means(treated, control)
-    assert isinstance(effect, Effect)
-    arms = [Arm(len(arm), arm.mean(), arm.var(ddof=1)) for arm in (treated, control)]
-    by_sums = effect_figures(arms[0].mean - arms[1].mean, standard_error(*arms), inverse_degrees(*arms))
-    expected = {"effect": effect.value, "low": effect.low, "high": effect.high, "detectable": effect.detectable}
-    assert by_sums == pytest.approx(expected, rel=1e-9, abs=1e-9 * effect.detectable)
-
-
-@given(st.floats(MINIMUM_ARM - 1, 1e9))
-def test_the_quantile_is_students_from_the_smallest_arms_on(degrees: float) -> None:
-    assert student_quantile(1 / degrees) == pytest.approx(student.ppf(0.975, degrees), rel=3e-11)
 
 
 def test_why_it_cannot_be_told_is_said_as_the_experiment_says_it() -> None:
@@ -250,9 +231,7 @@ def test_plans_are_told_apart_and_one_without_arms_has_nobody(tmp_path: Path) ->
     assert (first["plan_id"], first["state"]) == (PLAN, MEASURED)
 
 
-def test_the_transformation_computes_nothing_until_it_is_asked_for_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_it_would_ask_is_told_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = lineage_tables({**EVENT, "event": "approved", "by": "Ann"})
 
     def computed(*_: object, **__: object) -> None:
@@ -260,7 +239,10 @@ def test_the_transformation_computes_nothing_until_it_is_asked_for_rows(
 
     for name in ("to_pyarrow", "to_pyarrow_batches", "execute"):
         monkeypatch.setattr(ibis.expr.types.Expr, name, computed)
-    assert asset_of(tmp_path)(*tables).columns == CAMPAIGN_OUTCOMES.names
+    asset = asset_of(tmp_path)
+    moments, read = asset.questions(dict(zip(asset.inputs, tables, strict=True)))
+    assert {"orders_mean_contact", "margin_variance_control", "covered"} <= set(moments.columns)
+    assert read.columns == CAMPAIGN_OUTCOMES.names
 
 
 def test_the_margin_is_that_of_the_policy_when_it_is_built(tmp_path: Path) -> None:
@@ -268,3 +250,14 @@ def test_the_margin_is_that_of_the_policy_when_it_is_built(tmp_path: Path) -> No
     (half,), (quarter,) = (found(asset_of(tmp_path, margin)(*tables)) for margin in ("0.5", "0.25"))
     assert half["margin_effect"] == pytest.approx(2 * quarter["margin_effect"])
     assert half["orders_effect"] == pytest.approx(quarter["orders_effect"])
+
+
+def test_another_margin_has_the_table_built_anew_and_another_budget_has_not(tmp_path: Path) -> None:
+    lakehouse = Lakehouse(Settings(home=tmp_path, threads=1))
+    with lakehouse.session() as session:
+        asset = asset_of(tmp_path)
+        rows = ibis.memtable([], schema=CAMPAIGN_OUTCOMES.schema())
+        session.publish(CAMPAIGN_OUTCOMES, rows, provenance={"code_version": "1"}, outside=asset.outside_now())
+    with lakehouse.session() as session:
+        assert not asset_of(tmp_path, "0.50").work(session).needed
+        assert asset_of(tmp_path, "0.25").work(session).why == "everything: margin and horizon changed"
