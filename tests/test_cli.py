@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from filelock import FileLock
-from typer.testing import CliRunner
 
-from cdap_assets.cli import app
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import take
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from tests.asking import answer, refusal
 from tests.conftest import Cdap, environment
 from tests.shop import CUSTOMERS, SNAPSHOT, make_shop, purchases
 
@@ -26,32 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
 ]
 PLAN = f"{SNAPSHOT}-1"
-
-
-@pytest.fixture(autouse=True)
-def _variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CDAP_HOME", "DAGSTER_HOME", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-
-
-def ask(home: Path, *arguments: str) -> Result:
-    """The command in this process, for what runs nothing."""
-    return CliRunner(env={"CDAP_HOME": str(home), "CDAP_THREADS": "1"}).invoke(app, list(arguments))
-
-
-def answer(home: Path, *arguments: str) -> str:
-    result = ask(home, *arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refusal(home: Path, *arguments: str) -> str:
-    """The one message of a command that refuses, as one line whatever the terminal's width."""
-    result = ask(home, *arguments)
-    assert result.exit_code != 0
-    assert "Traceback" not in result.output
-    assert result.stderr.startswith("error: ")
-    return " ".join(result.stderr.split())
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +277,8 @@ def test_a_delivery_is_listed_replayed_and_withdrawn(taken: Settings) -> None:
     assert "is not in the ledger" in refusal(home, "deliveries", "replay", "orders-0000")
 
 
-def test_help_lists_every_command() -> None:
-    told = CliRunner().invoke(app, ["--help"]).output
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    told = answer(tmp_path, "--help")
     for command in ("init", "run", "ui", "status", "sql", "backfill", "plan", "models", "deliveries"):
         assert command in told
 

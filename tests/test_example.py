@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 
 from cdap_assets.commands.new_home import EXAMPLE_PACKAGE
+from tests.asking import answer
 from tests.conftest import Cdap
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec(EXAMPLE_PACKAGE) is None, reason="the example data is not installed"
-)
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec(EXAMPLE_PACKAGE) is None, reason="the example data is not installed"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
+]
 
 
 def test_the_panel_goes_from_files_to_a_drafted_plan(tmp_path: Path, cdap: Cdap) -> None:
     home = tmp_path / "home"
-    assert cdap(home, "init", "--example", str(home)).returncode == 0
+    assert answer(home, "init", "--example", str(home))
     began = time.perf_counter()
     run = cdap(home, "run", COLUMNS="80")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -28,13 +30,11 @@ def test_the_panel_goes_from_files_to_a_drafted_plan(tmp_path: Path, cdap: Cdap)
     assert "…" not in run.stdout
 
     def value(query: str) -> str:
-        found = cdap(home, "sql", "--csv", query)
-        assert found.returncode == 0, found.stderr
-        return found.stdout.split()[-1]
+        return answer(home, "sql", "--csv", query).split()[-1]
 
     figures = "select cast(sum(net) as decimal(18,2)) as v from order_lines"
     assert value(figures) == "4596039.58"
-    found = json.loads(cdap(home, "status", "--json").stdout)
+    found = json.loads(answer(home, "status", "--json"))
     rows = {table["name"]: table["rows"] for table in found["tables"]}
     assert rows["order_lines"] == rows["raw_transactions"] == 1_469_307
     assert rows["customer_profile"] == 2_469

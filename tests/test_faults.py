@@ -21,6 +21,7 @@ from cdap_assets.commands.running import execute
 from cdap_assets.installation import Installation
 from cdap_assets.work.stages import Stage
 from resources.settings import Settings
+from tests.asking import answer
 from tests.conftest import Cdap, environment
 from tests.shop import CLOCK, make_shop, purchases
 
@@ -86,7 +87,7 @@ def test_a_run_killed_at_any_moment_leaves_readable_tables_and_the_next_one_comp
     assert accepted == len(rows(whole, "raw_orders")) == len(purchases())
     for name in SAME:
         assert rows(whole, name) == rows(undisturbed, name), name
-    found = json.loads(cdap(settings.home, "status", "--json").stdout)
+    found = json.loads(answer(settings.home, "status", "--json"))
     assert [plan["state"] for plan in found["plans"]] == ["draft"]
 
 

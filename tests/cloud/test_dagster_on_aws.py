@@ -15,6 +15,7 @@ import yaml
 
 from cdap_assets.commands.new_home import make_aws_home
 from resources.settings import Settings
+from tests.asking import refusal
 from tests.cloud.account import Aws
 from tests.cloud.permissions import calls, refused
 from tests.cloud.postgres import Postgres, postgres_server
@@ -177,14 +178,11 @@ def test_a_new_home_on_aws_says_what_it_still_wants(tmp_path: Path, cdap: Cdap) 
     assert made.returncode == 0, made.stderr
     assert "docs/aws.md" in made.stdout
     assert {path.name for path in home.iterdir()} == {"contracts", "dagster", "retention.yaml", "settings.env"}
-    status = cdap(home, "status")
-    assert status.returncode == 1
-    assert status.stderr.startswith("error: catalog glue with engine athena also needs CDAP_WAREHOUSE")
-    assert "Traceback" not in status.stderr
-    again = cdap(home, "init", str(home), "--target", "aws")
-    assert "is an installation already" in " ".join(again.stderr.split())
-    example = cdap(home, "init", str(tmp_path / "other"), "--target", "aws", "--example")
-    assert "the example is for a local home" in example.stderr
+    wanted = "error: catalog glue with engine athena also needs CDAP_WAREHOUSE"
+    assert refusal(home, "status").startswith(wanted)
+    assert "is an installation already" in refusal(home, "init", str(home), "--target", "aws")
+    example = refusal(home, "init", str(tmp_path / "other"), "--target", "aws", "--example")
+    assert "the example is for a local home" in example
     assert not (tmp_path / "other").exists()
 
 
@@ -209,16 +207,14 @@ def test_what_the_settings_of_a_home_on_aws_leave_open_can_be_written_as_shown(t
     ],
 )
 def test_without_its_database_a_run_ends_soon_and_says_what_is_missing(
-    tmp_path: Path, cdap: Cdap, url: str | None, told: str
+    tmp_path: Path, url: str | None, told: str
 ) -> None:
     settings = make_shop(tmp_path / "home")
     make_aws_home(tmp_path / "aws")
     (tmp_path / "aws" / "dagster" / "dagster.yaml").replace(settings.home / "dagster" / "dagster.yaml")
     variables = {"CDAP_POSTGRES_URL": url.format(port=free_port())} if url else {}
     began = time.monotonic()
-    run = cdap(settings.home, "run", CDAP_LOGS_BUCKET="none", CDAP_LOGS_PREFIX="none", **variables)
-    assert run.returncode == 1
-    assert told in " ".join(run.stderr.split())
-    assert "Traceback" not in run.stderr
-    assert "hush" not in run.stderr
+    error = refusal(settings.home, "run", CDAP_LOGS_BUCKET="none", CDAP_LOGS_PREFIX="none", **variables)
+    assert told in error
+    assert "hush" not in error
     assert time.monotonic() - began < 60

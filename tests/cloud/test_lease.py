@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import time
@@ -23,6 +22,7 @@ from resources.stores.object_store import read_bytes
 from resources.stores.s3_store import S3Store
 from tests.cloud.account import Aws
 from tests.cloud.s3 import on_s3
+from tests.processes import fresh
 from tests.retention.lake import NOON, PlanLake, policy
 
 ME = f"process {os.getpid()} of {socket.gethostname()}"
@@ -36,9 +36,9 @@ def settings(aws: Aws, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return on_s3(tmp_path / "home", bucket)
 
 
-def hurried(patch: Callable[[Any, str, float], None], *, renew: float = 0.2) -> None:
-    """Leases of four seconds."""
-    for name, seconds in (("LEASE", 4), ("RENEW", renew), ("POLL", 0.05)):
+def hurried(patch: Callable[[Any, str, float], None], *, lasting: float = 3, renew: float = 0.2) -> None:
+    """Leases of three seconds: a busy machine may be late with a renewal."""
+    for name, seconds in (("LEASE", lasting), ("RENEW", renew), ("POLL", 0.05)):
         patch(lease, name, seconds)
 
 
@@ -69,14 +69,14 @@ def test_who_holds_a_lock_is_told_to_whoever_comes_and_the_next_one_follows(sett
 def test_a_holder_at_work_for_longer_than_a_lease_keeps_it(settings: Settings) -> None:
     with exclusive(settings, "run", timeout=0):
         with pytest.raises(Busy):
-            exclusive(settings, "run", timeout=6).__enter__()
+            exclusive(settings, "run", timeout=4.5).__enter__()
         confirm()
 
 
 def test_the_lock_of_a_process_that_was_killed_is_taken_over_when_its_lease_has_run_out(settings: Settings) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    gate = spawn.Barrier(2)
-    process = spawn.Process(target=hold, args=(settings, gate))
+    context = fresh()
+    gate = context.Barrier(2)
+    process = context.Process(target=hold, args=(settings, gate))
     process.start()
     gate.wait(60)
     with pytest.raises(Busy, match=f"process {process.pid} of"):
@@ -96,7 +96,7 @@ def taken_over(settings: Settings) -> Lease:
 
 def asleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on holders do not renew, as on a machine that sleeps."""
-    hurried(monkeypatch.setattr, renew=1000)
+    hurried(monkeypatch.setattr, lasting=1, renew=1000)
 
 
 def test_a_holder_that_slept_notices_before_it_goes_on_and_on_leaving(
@@ -201,8 +201,8 @@ def count_up(settings: Settings, times: int) -> None:
 def test_of_several_processes_one_at_a_time_is_inside(settings: Settings) -> None:
     places = S3Store(settings.root("exports"), settings)
     places.write("counter", b"0")
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=count_up, args=(settings, 5)) for _ in range(3)]
+    context = fresh()
+    processes = [context.Process(target=count_up, args=(settings, 5)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

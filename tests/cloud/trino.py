@@ -25,7 +25,7 @@ READY = 120  # seconds
 PROBE_BUCKET = "cdap-trino-probe"
 JVM = (
     "-Xmx1536M", "-Xmn384M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dfile.encoding=UTF-8",
-    "-XX:MetaspaceSize=512M",  # else classes that fill it up call for whole collections
+    "-XX:MetaspaceSize=512M", "-XX:ReservedCodeCacheSize=256M",  # else classes and code call for whole collections
     "-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote",  # Trino writes classes anew for each query
     "-Djdk.attach.allowAttachSelf=true", "-Djdk.nio.maxCachedBufferSize=2000000",
     "--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED",
@@ -223,6 +223,9 @@ class Trino(Server):
             # tables of tests are small: what a plan costs is more than what a better one saves
             "join-distribution-type": "BROADCAST",
             "redistribute-writes": "false",
+            # on one node a further stage is only a further round of messages
+            "use-preferred-write-partitioning": "false",
+            "distributed-sort": "false",
             "task.max-worker-threads": "4",
             "task.max-writer-count": "1",  # so that a writer's limit of partitions is a statement's, as on Athena
             "catalog.management": "dynamic",

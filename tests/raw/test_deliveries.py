@@ -19,6 +19,7 @@ from cdap_assets.raw import deliveries, ingestion
 from cdap_assets.raw.tables import DELIVERIES
 from resources.stores.busy import Busy
 from resources.stores.lock import exclusive
+from tests.processes import fresh
 from tests.raw.shop import COLUMNS, CONTRACT, HEADER, LAGGED, MONDAY, TUESDAY, WEDNESDAY, Shop, line, naive
 
 
@@ -276,9 +277,9 @@ def take_in_a_process(home: Path, gate: multiprocessing.Barrier) -> None:  # typ
 def test_two_takes_of_one_source_at_once_do_not_double_rows(shop: Shop) -> None:
     for number in range(3):
         shop.land(f"{number}.csv", HEADER + line(number))
-    spawn = multiprocessing.get_context("spawn")
-    gate = spawn.Barrier(2)
-    processes = [spawn.Process(target=take_in_a_process, args=(shop.settings.home, gate)) for _ in range(2)]
+    context = fresh()
+    gate = context.Barrier(2)
+    processes = [context.Process(target=take_in_a_process, args=(shop.settings.home, gate)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

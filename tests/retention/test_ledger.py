@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ from cdap_assets.retention.plan import NothingToPlan
 from cdap_assets.retention.tables import CONTACT, CONTROL, EXCLUDED, HOLDOUT, NOT_SELECTED, PLAN_EVENTS
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from tests.processes import fresh
 from tests.retention.lake import NOON, PlanLake, S, later, policy
 from tests.rows import table
 
@@ -359,7 +359,7 @@ def _try_to_approve(home: Path, plan: str, by: str, start: Any, told: Any) -> No
 
 def test_of_two_processes_that_approve_at_once_one_wins_and_the_other_is_told(lake: PlanLake) -> None:
     plan = lake.draft()
-    context = multiprocessing.get_context("spawn")
+    context = fresh()
     start, told = context.Barrier(2), context.Queue()
     other = context.Process(target=_try_to_approve, args=(lake.home, plan, "Bob", start, told))
     other.start()

@@ -11,6 +11,7 @@ import pytest
 from resources.iceberg.errors import LakehouseError
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from tests.processes import fresh
 from tests.resources.visits import FIRST, SECOND, VISITS, now_reads, numbers, put, visits
 
 
@@ -57,11 +58,11 @@ def test_the_processes_of_a_run_share_its_pins(lake: Lakehouse) -> None:
     with lake.session("shared") as first:
         assert numbers(first) == [1]
     put(lake, [(2, FIRST)])
-    spawn = multiprocessing.get_context("spawn")
+    context = fresh()
     answers: dict[str, list[int]] = {}
     for run_id in ("shared", "new"):
-        queue: multiprocessing.SimpleQueue[list[int]] = spawn.SimpleQueue()
-        process = spawn.Process(target=read_in_a_process, args=(lake.settings.home, run_id, queue))
+        queue: multiprocessing.SimpleQueue[list[int]] = context.SimpleQueue()
+        process = context.Process(target=read_in_a_process, args=(lake.settings.home, run_id, queue))
         process.start()
         process.join(60)
         assert process.exitcode == 0

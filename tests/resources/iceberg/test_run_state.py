@@ -12,6 +12,7 @@ import pytest
 
 from resources.iceberg.run_state import RunState
 from resources.stores.folder_store import FolderStore
+from tests.processes import fresh
 
 Pins = Callable[[], dict[str, int]]
 
@@ -41,10 +42,10 @@ def pin(folder: Path, number: int, gate: threading.Barrier, answers: multiproces
 
 
 def test_of_processes_that_look_at_once_one_decides_for_all(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    answers: multiprocessing.SimpleQueue[int | None] = spawn.SimpleQueue()
-    gate = spawn.Barrier(3)
-    processes = [spawn.Process(target=pin, args=(tmp_path, number, gate, answers)) for number in (1, 2, 3)]
+    context = fresh()
+    answers: multiprocessing.SimpleQueue[int | None] = context.SimpleQueue()
+    gate = context.Barrier(3)
+    processes = [context.Process(target=pin, args=(tmp_path, number, gate, answers)) for number in (1, 2, 3)]
     for process in processes:
         process.start()
     seen = {answers.get() for _ in processes}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from datetime import date, timedelta
 from multiprocessing.synchronize import Barrier
@@ -17,6 +14,7 @@ import pytest
 from resources.iceberg.catalog import open_catalog
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
+from tests.processes import fresh
 from tests.resources.visits import FIRST, VISITS, now_reads, put, visits
 
 WRITERS, TURNS = 4, 3
@@ -39,10 +37,10 @@ def write_in_turns(home: Path, writer: int, failed: multiprocessing.SimpleQueue[
 
 
 def test_four_processes_that_append_and_replace_lose_no_row_and_fail_no_read(lake: Lakehouse) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    failed: multiprocessing.SimpleQueue[str] = spawn.SimpleQueue()
+    context = fresh()
+    failed: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
     processes = [
-        spawn.Process(target=write_in_turns, args=(lake.settings.home, writer, failed)) for writer in range(WRITERS)
+        context.Process(target=write_in_turns, args=(lake.settings.home, writer, failed)) for writer in range(WRITERS)
     ]
     for process in processes:
         process.start()
@@ -71,12 +69,12 @@ def open_at_once(homes: list[Path], together: Barrier, failed: multiprocessing.S
 
 
 def test_processes_that_open_a_new_catalog_at_once_all_have_it(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    failed: multiprocessing.SimpleQueue[str] = spawn.SimpleQueue()
-    together = spawn.Barrier(WRITERS, timeout=60)
+    context = fresh()
+    failed: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
+    together = context.Barrier(WRITERS, timeout=60)
     new = [tmp_path / f"home_{number}" for number in range(10)]
     processes = [
-        spawn.Process(target=open_at_once, args=([tmp_path / f"own_{number}", *new], together, failed))
+        context.Process(target=open_at_once, args=([tmp_path / f"own_{number}", *new], together, failed))
         for number in range(WRITERS)
     ]
     for process in processes:
@@ -88,40 +86,28 @@ def test_processes_that_open_a_new_catalog_at_once_all_have_it(tmp_path: Path) -
     assert [process.exitcode for process in processes] == [0] * WRITERS
 
 
-PUBLISH_FOR_EVER = """
-import sys
-from datetime import date, timedelta
-from pathlib import Path
-from resources.lake.lakehouse import Lakehouse
-from resources.settings import Settings
-from tests.resources.visits import VISITS, visits
-
-lake = Lakehouse(Settings(home=Path(sys.argv[1]), threads=1, memory_limit="500MB"))
-generation = int(sys.argv[2])
-print("ready", flush=True)
-while True:
-    generation += 1
-    days = [date(2024, 3, 1) + timedelta(days=n) for n in range(4)]
-    with lake.session("killed") as session:
-        session.publish(VISITS, visits(*((generation * 10 + n, day) for n, day in enumerate(days))))
-"""
+def publish_for_ever(home: Path, generation: int, ready: Barrier) -> None:
+    """Replace the whole table again and again, by rows that tell of which publish they are."""
+    lake = Lakehouse(Settings(home=home, threads=1, memory_limit="500MB"))
+    days = [FIRST + timedelta(days=n) for n in range(4)]
+    ready.wait()
+    while True:
+        generation += 1
+        with lake.session("killed") as session:
+            session.publish(VISITS, visits(*((generation * 10 + n, day) for n, day in enumerate(days))))
 
 
 def test_a_killed_publish_leaves_a_whole_table_and_the_next_one_works(lake: Lakehouse) -> None:
     put(lake, [(n, FIRST + timedelta(days=n)) for n in range(4)])
-    chance = random.Random(20)
+    chance, context = random.Random(20), fresh()
     for kill in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUBLISH_FOR_EVER, str(lake.settings.home), str(kill * 1000)],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[3],
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+        ready = context.Barrier(2, timeout=60)
+        process = context.Process(target=publish_for_ever, args=(lake.settings.home, kill * 1000, ready))
+        process.start()
+        ready.wait()
         time.sleep(chance.uniform(0.3, 1.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process.kill()
+        process.join()
         read = now_reads(lake)
         generation = read[0] // 10
         assert read == [generation * 10 + n for n in range(4)]

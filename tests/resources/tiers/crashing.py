@@ -8,11 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# loaded once, before the processes that die are forked off: it is most of what such a process would do
-import ibis.backends.duckdb  # noqa: F401
-import pyiceberg.catalog.sql
-import pyiceberg.io.pyarrow  # noqa: F401
-
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from resources.tiers import committing, moving

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from resources.iceberg.placement import placed_now
 from resources.lake.lakehouse import Lakehouse
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.moving import begun, carry_out, finish_pending
+from tests.processes import fresh
 from tests.resources.tiers.crashing import move_and_die, opened
 from tests.resources.visits import FIRST, SECOND, VISITS, put
 
@@ -38,9 +38,7 @@ def prepared(home: Path, kind: Kind) -> None:
 
 def died(home: Path, move: Move | None, step: int) -> bool:
     """Whether the move was killed before its end; it runs in a process that nothing was computed in before."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.resources.tiers.crashing"])
-    process = context.Process(target=move_and_die, args=(home, move, step))
+    process = fresh().Process(target=move_and_die, args=(home, move, step))
     process.start()
     process.join()
     assert process.exitcode in (0, -9), process.exitcode
