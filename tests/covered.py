@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from coverage import Coverage
 
@@ -26,7 +26,7 @@ def main() -> None:
     missed: Counter[str] = Counter()
     for measured in found.get_data().measured_files():
         _name, statements, _excluded, missing, _told = found.analysis2(measured)
-        place = room(str(PurePath(measured).relative_to(PurePath.cwd())))
+        place = room(str(Path(measured).relative_to(Path.cwd())))
         lines[place] += len(statements)
         missed[place] += len(missing)
     for place in sorted(lines):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -33,20 +35,26 @@ def cdnow(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for both tests: tables are built once, and each has a registry of its own."""
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for both tests, so that tables are built once."""
     return cdnow(tmp_path_factory.mktemp("own") / "shop").home
 
 
+@pytest.fixture
+def home(delivered: Path) -> Iterator[Path]:
+    """The home, of whose models the next test knows nothing."""
+    yield delivered
+    shutil.rmtree(delivered / "mlflow")
+
+
 def test_a_first_version_that_fails_its_gate_ends_the_run_with_the_reason(home: Path, cdap: Cdap) -> None:
-    elsewhere = {"CDAP_MLFLOW_URI": f"sqlite:///{home}/other-registry.db"}
-    run = cdap(home, "run", **elsewhere)
+    run = cdap(home, "run")
     assert run.returncode == 0, run.stdout + run.stderr
     told = " ".join(run.stdout.split())
     assert "No plan for 1998-06-28" in told
     assert "lapse_model v1 has gates failed: calibrated" in told
     assert "nobody can approve it" in told
-    again = cdap(home, "run", **elsewhere)
+    again = cdap(home, "run")
     assert again.returncode == 0
     assert "nothing is new" in again.stdout
     assert "No plan for 1998-06-28" in again.stdout

@@ -25,7 +25,8 @@ SNAPSHOTS = (date(2023, 8, 6), date(2023, 8, 20))
 def here(finished_shop: Settings) -> dict[str, Rows]:
     """The tables of the shop on this machine, of the snapshots that are built elsewhere."""
     first, last = SNAPSHOTS
-    found = every_table(finished_shop) | {"plan_events": []}  # no job that is run elsewhere drafts a plan
+    # no job that is run elsewhere drafts a plan
+    found = every_table(finished_shop) | {"plan_events": [], "arms": []}
     return {
         name: [row for row in rows if first <= row.get("snapshot_date", first) <= last] for name, rows in found.items()
     }
