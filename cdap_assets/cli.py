@@ -26,7 +26,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
+        raise typer.BadParameter(f"{text!r} is not a date; write YYYY-MM-DD") from error
 
 
 @app.command()

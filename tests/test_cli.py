@@ -75,7 +75,7 @@ def test_a_folder_that_is_no_home_is_told_with_what_to_do(tmp_path: Path) -> Non
         ["plan", "list"],
         ["deliveries", "list"],
     ):
-        assert f"{tmp_path} is no installation; make one with `cdap init" in refusal(tmp_path, *command)
+        assert f"{tmp_path} is not an installation; make one with `cdap init" in refusal(tmp_path, *command)
 
 
 def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,4 +165,4 @@ def test_a_policy_that_cannot_be_used_stops_a_look_with_one_message(
 
 def test_a_folder_that_is_no_home_is_refused(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDAP_HOME", str(tmp_path))
-    assert "is no installation" in one_line(run("review"))
+    assert "is not an installation" in one_line(run("review"))

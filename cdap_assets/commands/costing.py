@@ -31,7 +31,7 @@ def selected_tables(home: Installation, selection: str) -> Collection[str]:
     try:
         keys = dg.AssetSelection.from_string(selection).resolve(graph)
     except dg.DagsterError as error:
-        raise ValueError(f"{selection!r} is no selection of assets: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{selection!r} is not a selection of assets: {str(error).splitlines()[0]}") from error
     if not keys:
         raise ValueError(f"{selection!r} selects no asset; `group:features` or `+customer_profile` would")
     return {key.to_user_string() for key in keys}

@@ -34,7 +34,9 @@ def home_settings() -> Settings:
     except ValidationError as error:
         raise fail(_wrong_settings(error)) from error
     if not (settings.home / "settings.env").exists():
-        raise fail(f"{settings.home} is no installation; make one with `cdap init {settings.home}` or set CDAP_HOME")
+        raise fail(
+            f"{settings.home} is not an installation; make one with `cdap init {settings.home}` or set CDAP_HOME"
+        )
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
     os.environ["CDAP_HOME"] = str(settings.home)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would write over our own progress

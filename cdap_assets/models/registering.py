@@ -23,7 +23,6 @@ from resources.registry.model_decisions import serve_first
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion, snapshot_tag
 from resources.registry.recording import NewVersion
-from resources.stores.stores import open_store
 
 METRICS = "metrics.json"  # as training found them; a run's metrics grow by what monitoring adds
 REFERENCE = "reference.json"  # how inputs and scores were spread in training, for drift; no customer in it
@@ -57,8 +56,7 @@ def register(
     if version.passed_gates:
         serve_first(registry, recipe.name, version.version)
     page = f"{recipe.name}-v{version.version}.html"
-    store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    store.write(page, registry.review_page(version).encode())
+    lakehouse.stores.pages.write(page, registry.review_page(version).encode())
     return dg.MaterializeResult(
         metadata={
             "version": version.version,

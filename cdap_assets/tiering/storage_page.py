@@ -29,7 +29,6 @@ from pages.storage import (
 )
 from resources.iceberg.placement import partition_text, placed_now
 from resources.lake.lakehouse import Lakehouse
-from resources.stores.stores import open_store
 from resources.tiers.history import moves_made
 from resources.tiers.journal import Journal
 
@@ -43,8 +42,7 @@ CAVEATS = (
 
 def write_storage_page(lakehouse: Lakehouse, seen: Look, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the page of a look; ``rows`` are those of ``storage_tiers`` that it gave."""
-    store = open_store(lakehouse.settings.root("pages"), lakehouse.settings)
-    store.write(PAGE, storage_page(storage_figures(lakehouse, seen, rows)).encode())
+    lakehouse.stores.pages.write(PAGE, storage_page(storage_figures(lakehouse, seen, rows)).encode())
 
 
 def storage_figures(lakehouse: Lakehouse, seen: Look, rows: Sequence[Mapping[str, Any]]) -> StorageFigures:
