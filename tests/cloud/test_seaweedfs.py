@@ -216,7 +216,7 @@ def test_an_object_larger_than_one_request_copies_changes_its_class_in_parts(
 ) -> None:
     for name in ("COPIED_AT_ONCE", "PART"):
         monkeypatch.setattr(classes, name, SMALLEST_PART)
-    store, content = empty.store, os.urandom(SMALLEST_PART + 1)
+    store, content = empty.stores.lake, os.urandom(SMALLEST_PART + 1)
     store.write("k", content)
     set_class(store, "k", "STANDARD_IA", "cool")
     assert (class_of(store, "k"), tags(store, "k")) == ("STANDARD_IA", {"cdap-tier": "cool"})
@@ -225,7 +225,7 @@ def test_an_object_larger_than_one_request_copies_changes_its_class_in_parts(
 
 
 def test_more_objects_than_a_page_are_listed_whole(empty: Lakehouse) -> None:
-    store, pages = empty.store, []
+    store, pages = empty.stores.lake, []
     assert isinstance(store, S3Store)
     keys = [f"visits/data/day=2024-03-0{day}/{number}.parquet" for day in range(1, 6) for number in range(5)]
     for key in keys:
@@ -238,7 +238,7 @@ def test_more_objects_than_a_page_are_listed_whole(empty: Lakehouse) -> None:
 
 
 def test_the_lifecycle_rules_are_kept_as_they_were_written(empty: Lakehouse) -> None:
-    store, rules = empty.store, lifecycle("cdap", 7, 3)
+    store, rules = empty.stores.lake, lifecycle("cdap", 7, 3)
     assert isinstance(store, S3Store)
     assert harmful_rules(empty) == []  # of a bucket without any
     store.client.put_bucket_lifecycle_configuration(Bucket=store.bucket, LifecycleConfiguration=rules)
@@ -251,13 +251,13 @@ def test_of_several_that_want_a_lock_one_at_a_time_has_it(empty: Lakehouse, monk
         monkeypatch.setattr(lease, name, seconds)
     with exclusive(empty.settings, "counter", timeout=0), pytest.raises(Busy, match=f"process {os.getpid()} of"):
         exclusive(empty.settings, "counter", timeout=0).__enter__()
-    empty.store.write("counter", b"0")
+    empty.stores.lake.write("counter", b"0")
 
     def count_up(_: int) -> None:
         for _time in range(3):
             with exclusive(empty.settings, "counter", timeout=60):
-                empty.store.write("counter", str(int(read_bytes(empty.store, "counter")) + 1).encode())
+                empty.stores.lake.write("counter", str(int(read_bytes(empty.stores.lake, "counter")) + 1).encode())
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(count_up, range(3)))
-    assert read_bytes(empty.store, "counter") == b"9"
+    assert read_bytes(empty.stores.lake, "counter") == b"9"
