@@ -42,7 +42,7 @@ def check_staged(spec: TableSpec, staged: ibis.Table, replace: Replace | None) -
             )
     promised = [name for name in names if name not in (replace or {})]
     if spec.key:
-        promised.append(f"({', '.join(spec.key)}) is unique")
+        promised.append(_unique(spec))
         if row["unique"] < rows:
             broken[promised[-1]] = rows - int(row["unique"])
     if broken:
@@ -51,6 +51,12 @@ def check_staged(spec: TableSpec, staged: ibis.Table, replace: Replace | None) -
     shown = sample(spec, staged) if rows else None
     rows_shown = shown.to_pyarrow().to_pylist() if shown is not None else []
     return StagedFigures(rows, dict.fromkeys(promised, rows), rows_shown)
+
+
+def without_rows(spec: TableSpec) -> StagedFigures:
+    """The figures of a result without rows: it keeps every promise."""
+    unique = [_unique(spec)] if spec.key else []
+    return StagedFigures(0, dict.fromkeys([*_promises(spec, spec.empty()), *unique], 0), [])
 
 
 def counts(spec: TableSpec, staged: ibis.Table, replace: Replace | None) -> ibis.Table:
@@ -67,6 +73,10 @@ def sample(spec: TableSpec, staged: ibis.Table) -> ibis.Table | None:
     """A few rows to show, without columns that point at a person; ``None`` when no column is left."""
     shown = [column.name for column in spec.columns if column.personal == "none"]
     return staged.select(*shown).limit(SAMPLE_ROWS) if shown else None
+
+
+def _unique(spec: TableSpec) -> str:
+    return f"({', '.join(spec.key)}) is unique"
 
 
 def _promises(spec: TableSpec, staged: ibis.Table) -> dict[str, ir.BooleanValue]:

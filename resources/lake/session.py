@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from resources.clock import Clock, utc_now
-from resources.engines.engine import IN_PROCESS, Engine, Source
+from resources.engines.engine import IN_PROCESS, Engine, Source, Staged, check_columns
 from resources.iceberg.catalog import Partition, changed_partitions, partition_of, planned_files
 from resources.iceberg.commit import commit, evolved
 from resources.iceberg.errors import LakehouseError, StalePublish
@@ -29,8 +29,10 @@ from resources.tiers.keys import partitions_with
 
 if TYPE_CHECKING:
     import ibis
+    from pyiceberg.table import Table
 
     from resources.engines.duckdb import DuckDBEngine
+    from resources.iceberg.staging import StagedFigures
     from resources.iceberg.tables import Tables
     from resources.settings import Settings
 
@@ -245,17 +247,10 @@ class Session:
         """
         from pyiceberg.exceptions import CommitFailedException, ValidationException
 
-        from resources.iceberg.staging import check_staged
-
         if replace is not None and not set(replace) <= set(spec.partition_by):
             raise ValueError(f"table {spec.name} is partitioned by {spec.partition_by}, not {tuple(replace)}")
         table = evolved(self.tables, spec)
-        staged = self.engine.stage(spec, expression, table, self._new_view(spec), self.run_id or "none")
-        try:
-            figures = check_staged(spec, staged.rows, replace)
-        except BaseException:
-            staged.discard()
-            raise
+        staged, figures = self._staged(spec, expression, table, replace)
         staged.release()
         summary = {
             **{f"cdap.{key}": value for key, value in (provenance or {}).items()},
@@ -282,6 +277,23 @@ class Session:
             sample=figures.sample,
         )
 
+    def _staged(
+        self, spec: TableSpec, expression: ibis.Table, table: Table, replace: Mapping[str, Sequence[Any]] | None
+    ) -> tuple[Staged, StagedFigures]:
+        """What is written of a result and holds its promises; nothing stays of one that does not."""
+        from resources.iceberg.staging import check_staged, without_rows
+
+        if is_empty(expression):
+            # a table that no contract fills: an engine would be asked, and paid, for nothing
+            check_columns(spec, expression)
+            return Staged(expression, (), lambda: None), without_rows(spec)
+        staged = self.engine.stage(spec, expression, table, self._new_view(spec), self.run_id or "none")
+        try:
+            return staged, check_staged(spec, staged.rows, replace)
+        except BaseException:
+            staged.discard()
+            raise
+
 
 class InProcess(Session):
     """A session that computes in this process, and reads delivered files as well."""
@@ -296,6 +308,14 @@ def _in_process(settings: Settings) -> DuckDBEngine:
     from resources.engines.duckdb import DuckDBEngine
 
     return DuckDBEngine(settings)
+
+
+def is_empty(expression: ibis.Table) -> bool:
+    """Whether a result is rows of Python, and there are none."""
+    import ibis.expr.operations as ops
+
+    held = expression.op()
+    return isinstance(held, ops.InMemoryTable) and held.data.to_pyarrow(held.schema).num_rows == 0
 
 
 def _replaced(replace: Mapping[str, Sequence[Any]] | None, append: bool) -> str:

@@ -57,6 +57,25 @@ def test_a_partition_replaced_by_nothing_is_empty(lake: Lakehouse) -> None:
     assert now_reads(lake) == [2]
 
 
+def test_a_result_without_rows_asks_no_engine_and_is_published_as_any_other(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("an engine was asked")
+
+    put(lake, [(1, FIRST), (2, SECOND)])
+    with monkeypatch.context() as patch:
+        patch.setattr("resources.engines.duckdb.DuckDBEngine.stage", asked)
+        with lake.session() as session:
+            published = session.publish(VISITS, visits())
+    assert (published.rows, published.total_rows, published.replaced) == (0, 0, "the whole table")
+    assert (now_reads(lake), operations(lake)) == ([], ["append", "overwrite"])
+    with lake.session() as session, pytest.raises(ValueError, match="the result lacks"):
+        session.publish(VISITS, visits().drop("spent"))
+    put(lake, [(3, THIRD)])
+    assert now_reads(lake) == [3]
+
+
 def test_an_append_keeps_what_is_there(lake: Lakehouse) -> None:
     put(lake, [(1, FIRST)])
     put(lake, [(2, FIRST)], append=True)
