@@ -12,7 +12,7 @@ from cdap_assets.table_assets.table_asset import TableAsset, Work
 from resources.engines.scan_estimate import Footprint, cost_of, estimated_scan, footprint
 from resources.iceberg.staging import counts, sample
 from resources.lake.lakehouse import Lakehouse
-from resources.lake.session import Session
+from resources.lake.session import Session, is_empty
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,12 @@ def _cost(asset: TableAsset, lineage: Lineage, session: Session, dates: Sequence
     tables = {name: session.foresee(lineage.specs[name], work.only.get(name)) for name in asset.inputs}
     if asset.scope == "snapshot":
         tables = {"snapshots": snapshot_rows(list(dates), session.tables.settings.zone), **tables}
+    questions = asset.questions(tables)
+    if not asset.in_python and is_empty(questions[0]):  # no contract fills it, and no engine is asked
+        return ScanCost(asset.name, work.why, 0, 0, 0.0, unbuilt)
     written = session.foresee(asset.table, work.replace)
     shown = sample(asset.table, written)
-    asked = [*asset.questions(tables), counts(asset.table, written, work.replace), *([] if shown is None else [shown])]
+    asked = [*questions, counts(asset.table, written, work.replace), *([] if shown is None else [shown])]
     sizes: dict[str, Footprint] = {
         name: footprint(source.files, source.columns) for name, source in session.sources.items()
     }
