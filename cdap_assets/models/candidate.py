@@ -119,5 +119,8 @@ def interval_metrics(**figures: Interval) -> dict[str, float]:
 
 
 def made_up_customer(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row of the columns' medians over all training rows: nobody's, and typical."""
-    return rows[list(columns)].astype("float64").median().to_frame().T
+    """One row of the columns' medians over all training rows: nobody's, and typical.
+
+    Each is a value that some row has: halfway between two counts of purchases lies no count.
+    """
+    return rows[list(columns)].astype("float64").quantile(0.5, interpolation="lower").to_frame().T
