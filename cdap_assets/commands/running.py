@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,15 @@ def holding(settings: Settings) -> Iterator[None]:
         raise ValueError(f"{settings.home} is being run by {error.holder}; wait for it, or stop it") from error
 
 
+@dataclass
+class _Seen:
+    """How far a run has come: its steps that are done, those at work, and the last event that was looked at."""
+
+    done: int = 0
+    at_work: list[str] = field(default_factory=list)
+    cursor: str | None = None
+
+
 class Runner:
     """Executes stages as Dagster runs in this process, recorded in the home's instance."""
 
@@ -128,6 +138,7 @@ class Runner:
 
         worker = threading.Thread(target=work, daemon=True)
         steps = len(job.graph.nodes) - len(self.broken & assets)
+        seen = _Seen()
         with _progress() as progress:
             task = progress.add_task("", total=steps, now="")
             worker.start()
@@ -135,24 +146,31 @@ class Runner:
                 worker.join(POLL_SECONDS)
                 # whether the run goes on is its own to say: left alone, it would go on behind the error
                 with suppress(SQLAlchemyError):
-                    self._show(run_id, progress, task)
+                    self._look(run_id, seen)
+                progress.update(task, completed=seen.done, now=", ".join(seen.at_work))
         if broke:
             raise RunFailed(f"{stage.title}: Dagster could not go on: {str(broke[0]).splitlines()[0]}") from broke[0]
         if not results or not results[0].success:
             raise RunFailed(self._failure(run_id))
 
-    def _show(self, run_id: str, progress: Progress, task: Any) -> None:
+    def _look(self, run_id: str, seen: _Seen) -> None:
+        """Take in what happened since the last look."""
         import dagster as dg
 
-        if not self.instance.has_run(run_id):
+        if seen.cursor is None and not self.instance.has_run(run_id):
             return
         kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}
-        found = self.instance.get_records_for_run(run_id, of_type=kinds).records
-        events = [record.event_log_entry.dagster_event for record in found]
-        done = [e.step_key or "" for e in events if e and e.event_type == dg.DagsterEventType.STEP_SUCCESS]
-        begun = [e.step_key or "" for e in events if e and e.event_type == dg.DagsterEventType.STEP_START]
-        running = [key for key in begun if key not in done]
-        progress.update(task, completed=len(done), now=", ".join(running))
+        found = self.instance.get_records_for_run(run_id, cursor=seen.cursor, of_type=kinds)
+        seen.cursor = found.cursor
+        for record in found.records:
+            event = record.event_log_entry.dagster_event
+            if event is None:
+                continue
+            if event.event_type == dg.DagsterEventType.STEP_START:
+                seen.at_work.append(event.step_key or "")
+            else:
+                seen.at_work.remove(event.step_key or "")
+                seen.done += 1
 
     def _failure(self, run_id: str) -> str:
         import dagster as dg
@@ -182,7 +200,11 @@ def _runner(home: Installation) -> Iterator[Runner]:
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(home.settings.home) as instance:
-        yield Runner(definitions_of(home), instance, home.lineage.broken)
+        definitions = definitions_of(home)
+        # looking for garbage took a tenth of a run: what is loaded by now stays, and what a run makes is soon let go of
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        yield Runner(definitions, instance, home.lineage.broken)
 
 
 def _progress() -> Progress:
