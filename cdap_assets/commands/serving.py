@@ -22,6 +22,8 @@ from resources.stores.stores import Stores
 LOOPBACK = "127.0.0.1"
 PAGE = re.compile(r"/([A-Za-z0-9_][\w.-]*\.html)", re.ASCII)
 PATIENCE = 15  # seconds for a server to end by itself
+# eight processes of MLflow's that would wait for evaluations of language models
+WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
@@ -92,10 +94,12 @@ def serve(settings: Settings) -> None:
             "1",
         ]
     quiet = settings.home / "ui.log"
+    environment = {**WITHOUT_JOBS, **os.environ}
     with quiet.open("ab") as log:
         # a group each: both servers start workers of their own, which are to end with them
         processes = [
-            subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) for command in commands.values()
+            subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+            for command in commands.values()
         ]
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         console.print(f"Dagster  http://{LOOPBACK}:{settings.dagster_port}")

@@ -47,7 +47,12 @@ def mlflow_server(store: str, artifacts: str, environment: dict[str, str], folde
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", uri.rpartition(":")[2],
         "--workers", "1", "--artifacts-destination", artifacts, "--serve-artifacts",
     ]  # fmt: skip
-    variables = {**os.environ, **environment, "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    told = {
+        "MLFLOW_BACKEND_STORE_URI": store,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    variables = {**os.environ, **environment, **told}
     log = folder / "mlflow.log"
     with serving(command, variables, folder, log) as process:
         _await(server := Server(uri, process), log)
