@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,12 +24,22 @@ __all__ = ["examples"]  # registers the profiles that `--hypothesis-profile` cho
 heed_interrupts()  # for runs within a test, where the suite itself is a background job
 
 Cdap = Callable[..., "subprocess.CompletedProcess[str]"]
+IN_MEMORY = Path("/dev/shm")
+ROOM = 6 * 2**30  # bytes; all tests together leave less than half of it
+
+
+def pytest_configure() -> None:
+    """Homes of tests lie in memory where there is room: Dagster, MLflow and catalogs sync their databases often."""
+    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first."""
+    """The longest modules first; and what is loaded by now stays, so that no collection of garbage looks at it."""
     longest_first(items)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -22,6 +22,7 @@ LAST_DAY = FIRST + timedelta(days=7 * WEEKS - 1)
 SNAPSHOT = FIRST + timedelta(days=7 * WEEKS)
 CLOCK = datetime(2023, 10, 9, 8)
 CUSTOMERS, LEAVING = 240, 0.03
+FEW_LINES = 19
 POLICY = """
 currency: EUR
 margin: 0.3
@@ -40,11 +41,11 @@ def key(number: int) -> str:
     return {0: "=1+1", 1: "+49", 2: "@at", 3: "-x", 4: "Žofie Ünicode 顧客"}.get(number, f"k{number:03}")
 
 
-def purchases(seed: int = 7) -> list[tuple[str, date, str]]:
+def purchases(customers: int = CUSTOMERS, seed: int = 7) -> list[tuple[str, date, str]]:
     """(customer key, local day, amount): each has a rhythm and a level, and after any purchase some leave for good."""
     drawn = np.random.default_rng(seed)
     bought = []
-    for number in range(CUSTOMERS):
+    for number in range(customers):
         rhythm = float(drawn.gamma(2, 5)) + 2
         level = float(drawn.lognormal(3, 0.3))
         day = float(drawn.uniform(0, 150))
@@ -93,9 +94,18 @@ schema:
 """
 
 
-def make_shop(home: Path) -> Settings:
+def make_shop(home: Path, customers: int = CUSTOMERS) -> Settings:
     """A home with the shop's contract, policy and delivered file; nothing has been run."""
-    make_home(home, example=False, first_snapshot=FIRST)
+    return _made(home, purchases(customers), FIRST)
+
+
+def make_new_shop(home: Path) -> Settings:
+    """The same after its first sales and with one snapshot: enough for tables, and nothing that models learn from."""
+    return _made(home, purchases()[:FEW_LINES], SNAPSHOT)
+
+
+def _made(home: Path, bought: list[tuple[str, date, str]], first_snapshot: date) -> Settings:
+    make_home(home, example=False, first_snapshot=first_snapshot)
     (home / "contracts" / "orders.yaml").write_text(CONTRACT, encoding="utf-8")
     (home / "retention.yaml").write_text(POLICY, encoding="utf-8")
     landing = home / "landing" / "orders"
@@ -103,9 +113,9 @@ def make_shop(home: Path) -> Settings:
     with (landing / "orders.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["order_id", "customer", "ordered_at", "amount"])
-        for number, (customer, day, amount) in enumerate(purchases()):
+        for number, (customer, day, amount) in enumerate(bought):
             writer.writerow([number, customer, f"{day} 12:00:00", amount])
-    return Settings(home=home, first_snapshot=FIRST, threads=1, memory_limit="1GB")
+    return Settings(home=home, first_snapshot=first_snapshot, threads=1, memory_limit="1GB")
 
 
 def run_shop(settings: Settings, snapshot: date | None = None) -> list[str]:

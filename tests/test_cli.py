@@ -17,7 +17,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.asking import answer, refusal
 from tests.conftest import Cdap, environment
-from tests.shop import CUSTOMERS, SNAPSHOT, make_shop, purchases
+from tests.shop import CUSTOMERS, SNAPSHOT, make_new_shop, make_shop, purchases
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
@@ -248,12 +248,9 @@ def test_a_run_beside_another_says_who_holds_the_home(tmp_path: Path) -> None:
 
 
 def test_a_broken_contract_is_told_and_the_rest_runs(tmp_path: Path, cdap: Cdap) -> None:
-    settings = make_shop(tmp_path / "home")
+    settings = make_new_shop(tmp_path / "home")
     good = (settings.contracts / "orders.yaml").read_text()
     (settings.contracts / "returns.yaml").write_text(good.replace("orders", "returns").replace("amount}", "amout}"))
-    with (settings.landing / "orders" / "orders.csv").open(encoding="utf-8") as file:
-        head = [next(file) for _ in range(20)]
-    (settings.landing / "orders" / "orders.csv").write_text("".join(head))
     run = cdap(settings.home, "run")
     assert "contract left out: " in run.stdout
     assert "returns.yaml:line" in "".join(run.stdout.split())  # a long path may be wrapped anywhere

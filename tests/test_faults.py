@@ -1,4 +1,4 @@
-"""What goes wrong around the main job: killed processes, a crowd on a new home, no MLflow, no space, no folder."""
+"""What goes wrong around the main job: killed, a crowd on a new home, no MLflow, no model, no space, no folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cdap_assets.work.stages import Stage
 from resources.settings import Settings
 from tests.asking import answer
 from tests.conftest import Cdap, environment
-from tests.shop import CLOCK, make_shop, purchases
+from tests.shop import CLOCK, FEW_LINES, SNAPSHOT, make_new_shop, make_shop, purchases
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
@@ -92,8 +92,7 @@ def test_a_run_killed_at_any_moment_leaves_readable_tables_and_the_next_one_comp
 
 
 def test_four_at_once_on_a_new_home_finish_or_say_who_holds_it(tmp_path: Path) -> None:
-    settings = make_shop(tmp_path / "home")
-    cut(settings)
+    settings = make_new_shop(tmp_path / "home")
     commands = [["run"], ["run"], ["status", "--json"], ["models", "list"]]
     processes = [
         subprocess.Popen(
@@ -111,33 +110,52 @@ def test_four_at_once_on_a_new_home_finish_or_say_who_holds_it(tmp_path: Path) -
     assert len(held) <= 1
     assert [process.returncode for process in processes[2:]] == [0, 0], told[2:]
     lake = product.open(settings.home)
-    assert len(rows(lake, "raw_orders")) == LINES
+    assert len(rows(lake, "raw_orders")) == FEW_LINES
     assert len(rows(lake, "deliveries")) == 1
 
 
-LINES = 19
+FEW = 40  # customers
 
 
-def cut(settings: Settings) -> None:
-    """Leave the first lines of the delivered file: enough for tables, too little for models."""
-    file = settings.landing / "orders" / "orders.csv"
-    file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[: LINES + 1]), encoding="utf-8")
+@pytest.fixture(scope="module")
+def unlearned(
+    tmp_path_factory: pytest.TempPathFactory, cdap: Cdap
+) -> tuple[Settings, subprocess.CompletedProcess[str]]:
+    """A shop too small to learn from, and its first run, whose MLflow server did not answer."""
+    settings = make_shop(tmp_path_factory.mktemp("unlearned") / "home", FEW)
+    return settings, cdap(settings.home, "run", CDAP_MLFLOW_URI="http://127.0.0.1:9")
 
 
 def test_without_its_mlflow_server_the_tables_are_built_and_the_error_says_what_to_do(
-    tmp_path: Path, cdap: Cdap
+    unlearned: tuple[Settings, subprocess.CompletedProcess[str]],
 ) -> None:
-    settings = make_shop(tmp_path / "home")
-    run = cdap(settings.home, "run", CDAP_MLFLOW_URI="http://127.0.0.1:9")
+    settings, run = unlearned
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
     told = " ".join(run.stderr.split())
     assert "error: MLflow at http://127.0.0.1:9 does not answer" in told
     assert "Nothing was registered" in told
     lake = product.open(settings.home)
-    assert len(rows(lake, "order_lines")) == len(purchases())
+    assert len(rows(lake, "order_lines")) == len(purchases(FEW))
     assert rows(lake, "lapse_labels")
     assert rows(lake, "customer_scores") == []
+
+
+def test_a_first_version_that_fails_its_gate_ends_the_run_with_the_reason(
+    unlearned: tuple[Settings, subprocess.CompletedProcess[str]], cdap: Cdap
+) -> None:
+    settings, _run = unlearned
+    run = cdap(settings.home, "run")
+    assert run.returncode == 0, run.stdout + run.stderr
+    told = " ".join(run.stdout.split())
+    assert "lake: " not in told
+    assert f"No plan for {SNAPSHOT}" in told
+    assert "lapse_model v1 has gates failed: beats_frequency, beats_recency, calibrated, enough_lapses" in told
+    assert "nobody can approve it" in told
+    again = cdap(settings.home, "run")
+    assert again.returncode == 0
+    assert "nothing is new" in again.stdout
+    assert f"No plan for {SNAPSHOT}" in again.stdout
 
 
 def test_a_home_below_a_file_is_told_in_one_line(tmp_path: Path, cdap: Cdap) -> None:
@@ -150,8 +168,7 @@ def test_a_home_below_a_file_is_told_in_one_line(tmp_path: Path, cdap: Cdap) -> 
 
 
 def test_a_run_goes_on_when_its_progress_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = make_shop(tmp_path / "home")
-    cut(settings)
+    settings = make_new_shop(tmp_path / "home")
     has_run = dg.DagsterInstance.has_run
 
     def full(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -162,7 +179,7 @@ def test_a_run_goes_on_when_its_progress_cannot_be_read(tmp_path: Path, monkeypa
     monkeypatch.setattr(dg.DagsterInstance, "has_run", full)
     monkeypatch.setenv("DAGSTER_HOME", str(settings.home / "dagster"))
     execute(Installation.of(settings, lambda: CLOCK), Stage("refresh_lake", "lake", "a test asks"))
-    assert len(rows(product.open(settings.home), "order_lines")) == LINES
+    assert len(rows(product.open(settings.home), "order_lines")) == FEW_LINES
 
 
 @pytest.fixture
@@ -180,8 +197,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told_and_heals_when_there_is_space(small_disk: Path, cdap: Cdap) -> None:
-    settings = make_shop(small_disk / "home")
-    cut(settings)
+    settings = make_new_shop(small_disk / "home")
     filler = small_disk / "filler"
     with filler.open("wb") as file:
         try:
@@ -198,5 +214,5 @@ def test_a_full_disk_is_told_and_heals_when_there_is_space(small_disk: Path, cda
     filler.unlink()
     cdap(settings.home, "run")
     lake = product.open(settings.home)
-    assert len(rows(lake, "raw_orders")) == len(rows(lake, "order_lines")) == LINES
+    assert len(rows(lake, "raw_orders")) == len(rows(lake, "order_lines")) == FEW_LINES
     assert len(rows(lake, "deliveries")) == 1

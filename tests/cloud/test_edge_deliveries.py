@@ -102,6 +102,10 @@ def second_delivery(random: Random) -> Delivery:
     return {"till": receipts(random, range(30, 80)), "kiosk": []}
 
 
+# what a correction changes in part; tables that are made anew as a whole do as they did at first
+CORRECTED = ("raw_till", "raw_kiosk", "order_lines", "orders", "customer_days")
+
+
 def land(settings: Settings, number: int, delivery: Delivery) -> None:
     """Put a file of each source where an installation takes its deliveries."""
     landing = open_store(settings.root("landing"), settings)
@@ -110,11 +114,13 @@ def land(settings: Settings, number: int, delivery: Delivery) -> None:
         landing.write(f"{source}/{number:03}.jsonl", lines.encode())
 
 
-def run(settings: Settings, job: str, now: datetime, **tags: str) -> None:
-    """Run a job of an installation at an instant."""
+def run(settings: Settings, job: str, now: datetime, assets: Sequence[str] = (), **tags: str) -> None:
+    """Run a job of an installation at an instant, or only some assets of it."""
     definitions = build_definitions(settings, clock=lambda: now)
+    keys = [dg.AssetKey(name) for name in assets] or None
     with dg.DagsterInstance.ephemeral() as instance:
-        assert definitions.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success
+        done = definitions.resolve_job_def(job).execute_in_process(instance=instance, asset_selection=keys, tags=tags)
+        assert done.success
 
 
 def test_awkward_deliveries_end_in_the_same_tables(
@@ -125,14 +131,15 @@ def test_awkward_deliveries_end_in_the_same_tables(
     here = make_home(tmp_path / "home", timezone="Europe/Berlin", first_snapshot=date(2024, 1, 7))
     there = on_aws(here, aws, bucket)
     random = Random(4)
-    deliveries = first_delivery(random), second_delivery(random)
+    first, second = first_delivery(random), second_delivery(random)
     span = {
         f"dagster/asset_partition_range_{end}": str(day) for end, day in zip(("start", "end"), SNAPSHOTS, strict=True)
     }
     for settings in (here, there):
-        for number, delivery in enumerate(deliveries, start=1):
-            land(settings, number, delivery)
-            run(settings, "refresh_lake", datetime(2025, 1, number))
+        land(settings, 1, first)
+        run(settings, "refresh_lake", datetime(2025, 1, 1))
+        land(settings, 2, second)
+        run(settings, "refresh_lake", datetime(2025, 1, 2), CORRECTED)
         run(settings, "build_snapshots", datetime(2025, 1, 3), **span)
     found = every_table(here)
     assert differences(found, every_table(there)) == []

@@ -220,8 +220,12 @@ class Trino(Server):
             "query.max-memory-per-node": "600MB",
             "memory.heap-headroom-per-node": "300MB",
             "task.concurrency": "1",
-            # tables of tests are small: what a plan costs is more than what a better one saves
+            # tables of tests are small: what a plan costs is more than what a better one saves,
+            # and filters that a join would send to a scan are sent by requests of their own
             "join-distribution-type": "BROADCAST",
+            "optimizer.join-reordering-strategy": "NONE",
+            "enable-dynamic-filtering": "false",
+            "enable-stats-calculator": "false",
             "redistribute-writes": "false",
             # on one node a further stage is only a further round of messages
             "use-preferred-write-partitioning": "false",
