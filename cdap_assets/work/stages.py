@@ -136,7 +136,7 @@ def training_stage(home: Installation, target: date) -> Stage | None:
     newest = {name: home.registry.versions(name) for name in MODELS}
     reasons = []
     for name, versions in newest.items():
-        fit = [v for v in versions if date.fromisoformat(v.tags["labels_closed"]) <= target]
+        fit = [v for v in versions if v.finished and date.fromisoformat(v.tags["labels_closed"]) <= target]
         if not fit:
             reasons.append(f"no {name} as of {target} yet")
         elif fit[0].tags.get("code_version") != CODE_VERSIONS[name]:

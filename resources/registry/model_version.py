@@ -48,6 +48,11 @@ class ModelVersion:
         return self.tags.get(GATES) == PASSED
 
     @property
+    def finished(self) -> bool:
+        """Whether its registration came to its end: one that was killed in it left a version without page or data."""
+        return self.tags.get(GATES) != NEVER_TRIED
+
+    @property
     def retired(self) -> bool:
         """Whether nobody means to use or reproduce it any more: its snapshots may expire."""
         return bool(self.tags.get("retired_by"))
