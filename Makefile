@@ -2,7 +2,7 @@
 PYTHON ?= python3
 UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
 # one thread for each process; the last of two profiles counts
 TESTS = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --durations=20 --hypothesis-profile=ci
 
