@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import dagster as dg
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 
 
 class RunFailed(RuntimeError):

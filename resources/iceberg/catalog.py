@@ -28,6 +28,7 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "50",
     "write.metadata.delete-after-commit.enabled": "false",  # the sweep deletes, never a commit
 }
+FILE_IO = "resources.iceberg.file_io.SharedFileIO"
 STANDS_FOR = "cdap.stands_for"
 MAINTENANCE = "cdap.maintenance"  # in the summary of a snapshot that moved files and kept what they hold
 WAIT = 60  # seconds for another process at a SQLite catalog
@@ -40,7 +41,7 @@ def open_catalog(settings: Settings) -> Catalog:
     A SQLite catalog is made on first use, by one process at a time, and waits up to 60 s for another's commit.
     Raises :class:`~resources.stores.busy.Busy` when another process has not made it in that time.
     """
-    told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint}
+    told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint, "py-io-impl": FILE_IO}
     store = {key: value for key, value in told.items() if value}
     catalog: Catalog
     match settings.catalog:

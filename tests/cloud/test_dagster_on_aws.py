@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -71,8 +72,16 @@ class Deployment:
     def await_code(self, port: int) -> None:
         """Wait until the code server answers."""
         until = time.monotonic() + PATIENCE
-        while self.command("dagster", "api", "grpc-health-check", "-p", str(port)).returncode:
+        # to ask whether it is well takes a process of its own: not before anybody listens
+        while not listening(port) or self.command("dagster", "api", "grpc-health-check", "-p", str(port)).returncode:
             assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.2)
+
+
+def listening(port: int) -> bool:
+    """Whether somebody takes connections on a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def ended(server: Postgres, database: str) -> tuple[str, str]:
