@@ -3,8 +3,8 @@ PYTHON ?= python3
 UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 WORKERS ?= 3
-# one thread for each process; the last of two profiles counts
-TESTS = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --durations=20 --hypothesis-profile=ci
+# one thread for each process, and bytecode kept, or each process compiles the house anew; the last of two profiles counts
+TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --durations=20 --hypothesis-profile=ci
 
 .PHONY: help setup setup-aws run ui tiering-demo test test-local test-aws test-long coverage cloud-test lint format lock bench clean
 .DEFAULT_GOAL := help
