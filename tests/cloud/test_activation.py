@@ -18,8 +18,8 @@ from resources.stores.stores import open_store
 from tests.cloud.account import Aws
 from tests.cloud.processes import free_port
 from tests.cloud.s3 import PREFIX, on_s3
+from tests.commands.test_serving import served
 from tests.retention.lake import NOON, PlanLake, policy
-from tests.test_serving import served
 
 
 @pytest.fixture(autouse=True)
