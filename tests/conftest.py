@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cdap_assets.commands.instance import heed_interrupts
+from cdap_assets.commands.instance import collect_seldom, heed_interrupts
 from resources.settings import Settings
 from tests.examples import examples
 from tests.scheduling import LongestFirst, longest_first
@@ -25,7 +24,7 @@ heed_interrupts()  # for runs within a test, where the suite itself is a backgro
 
 Cdap = Callable[..., "subprocess.CompletedProcess[str]"]
 IN_MEMORY = Path("/dev/shm")
-ROOM = 6 * 2**30  # bytes; all tests together leave less than half of it
+ROOM = 6 * 2**30  # bytes
 
 
 def pytest_configure() -> None:
@@ -36,10 +35,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first; and what is loaded by now stays, so that no collection of garbage looks at it."""
+    """The longest modules first, now that all are loaded."""
     longest_first(items)
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    collect_seldom()
 
 
 @pytest.hookimpl(optionalhook=True)

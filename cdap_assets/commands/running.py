@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cdap_assets.commands.home import console
-from cdap_assets.commands.instance import open_instance
+from cdap_assets.commands.instance import collect_seldom, open_instance
 from cdap_assets.installation import Installation
 from cdap_assets.work import stages
 from cdap_assets.work.stages import Stage, contiguous
@@ -201,9 +200,7 @@ def _runner(home: Installation) -> Iterator[Runner]:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(home.settings.home) as instance:
         definitions = definitions_of(home)
-        # looking for garbage took a tenth of a run: what is loaded by now stays, and what a run makes is soon let go of
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        collect_seldom()
         yield Runner(definitions, instance, home.lineage.broken)
 
 
