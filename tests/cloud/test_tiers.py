@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -21,12 +19,10 @@ from resources.iceberg.errors import NotMoved, PartitionsArchived
 from resources.iceberg.placement import placed_now
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.sweep import sweep
-from resources.stores.object_store import ObjectStore, read_bytes
+from resources.stores.object_store import ObjectStore
 from resources.stores.s3_store import S3Store
-from resources.stores.stores import open_store
-from resources.tiers import classes
 from resources.tiers.checking import harmful_rules
-from resources.tiers.classes import SMALLEST_IN_IA, ask_back, class_of, copy, is_readable, set_class
+from resources.tiers.classes import SMALLEST_IN_IA, ask_back, class_of, is_readable
 from resources.tiers.journal import Journal, Kind, Move
 from resources.tiers.keys import partitions_with
 from resources.tiers.lifecycle import lifecycle
@@ -35,7 +31,7 @@ from tests.cloud import real_account
 from tests.cloud.account import Aws, aws_account
 from tests.cloud.lake import lake_on
 from tests.cloud.processes import ended_by_sigterm, free_port
-from tests.cloud.s3 import on_s3
+from tests.cloud.s3 import tags
 from tests.resources.visits import FIRST, SECOND, THIRD, VISITS, put
 
 AT = datetime(2024, 6, 1, 5)
@@ -43,8 +39,6 @@ LATER = date(2024, 6, 8)
 LONG_AFTER = datetime.fromisoformat("2200-01-01T00:00:00+00:00")
 NO_TRINO = "http://127.0.0.1:9"  # no test here asks Athena
 MANY = 60_000  # visits whose file is larger than 128 KB
-PAGE = 1000  # objects that S3 tells or deletes by one request
-SMALLEST_PART = 5 << 20  # bytes
 SLOW_DOWN = {"service": "s3", "status": 503, "code": "SlowDown"}
 DENIED = {"service": "s3", "status": 403, "code": "AccessDenied", "message": "Access Denied"}
 # the commit happens, and its answer does not come
@@ -82,17 +76,6 @@ def visited(empty: Lakehouse) -> Lakehouse:
     with empty.session() as session:
         session.publish(VISITS, many, append=True)
     return empty
-
-
-@pytest.fixture
-def store(aws: Aws, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    """A prefix of a bucket that keeps versions."""
-    for name, value in aws.environment.items():
-        monkeypatch.setenv(name, value)
-    aws.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    found = open_store(f"s3://{bucket}/some", on_s3(tmp_path, bucket))
-    assert isinstance(found, S3Store)
-    return found
 
 
 class Thaw:
@@ -143,12 +126,6 @@ def of_class(store: ObjectStore, prefix: str = "") -> dict[str, set[str]]:
     for one in store.list(prefix):
         found.setdefault(one.storage_class, set()).add(one.key)
     return found
-
-
-def tags(store: ObjectStore, key: str) -> dict[str, str]:
-    assert isinstance(store, S3Store)
-    told = store.client.get_object_tagging(Bucket=store.bucket, Key=store.full(key))["TagSet"]
-    return {tag["Key"]: tag["Value"] for tag in told}
 
 
 def data_keys(lake: Lakehouse, day: date = FIRST) -> set[str]:
@@ -446,59 +423,6 @@ def test_a_publish_in_place_of_an_archived_partition_whose_answer_was_lost_leave
         put(visited, [(100, FIRST)], replace={"day": [FIRST]})
         assert fired() == [1]
     assert count(visited) == 3
-
-
-def test_an_object_larger_than_one_request_copies_is_copied_in_parts(
-    store: S3Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(classes, "COPIED_AT_ONCE", SMALLEST_PART)
-    monkeypatch.setattr(classes, "PART", SMALLEST_PART)
-    content = os.urandom(SMALLEST_PART + 1)
-    store.write("k", content)
-    set_class(store, "k", "STANDARD_IA", "cool")
-    copy(store, "k", store, "copy")
-    assert [class_of(store, key) for key in ("k", "copy")] == ["STANDARD_IA", "STANDARD"]
-    assert [tags(store, key) for key in ("k", "copy")] == [{"cdap-tier": "cool"}, {}]
-    assert [read_bytes(store, key) == content for key in ("k", "copy")] == [True, True]
-    told = store.client.head_object(Bucket=store.bucket, Key=store.full("copy"))
-    assert told["ETag"].strip('"').endswith("-2")
-    assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
-
-
-def test_an_object_that_fits_one_request_costs_one(store: S3Store, aws: Aws) -> None:
-    store.write("k", os.urandom(9 << 20))  # boto3's own copy would take three
-    aws.forget_requests()
-    set_class(store, "k", "GLACIER_IR", "cool")
-    calls = Counter({call["action"]: call["count"] for call in aws.requests()})
-    assert calls.total() - calls["HeadObject"] == calls["CopyObject"] == 1
-
-
-def test_a_class_that_an_object_has_is_not_set_again(store: S3Store, aws: Aws) -> None:
-    store.write("k", b"x")
-    set_class(store, "k", "GLACIER", "archived")
-    aws.forget_requests()
-    set_class(store, "k", "GLACIER", "archived")
-    assert {call["action"] for call in aws.requests()} == {"HeadObject"}
-
-
-def test_an_object_that_is_not_there_is_not_readable_and_cannot_be_asked_back(store: S3Store) -> None:
-    assert not is_readable(store, "none")
-    with pytest.raises(FileNotFoundError, match="some/none is not there"):
-        ask_back(store, "none", 3, "Bulk")
-    with pytest.raises(FileNotFoundError, match="some/none is not there"):
-        class_of(store, "none")
-
-
-def test_more_objects_than_a_page_are_listed_and_deleted_whole(store: S3Store, aws: Aws) -> None:
-    keys = [f"data/{number:04d}" for number in range(PAGE + 1)]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda key: store.write(key, b""), keys))
-    aws.forget_requests()
-    assert [found.key for found in store.list("data/")] == keys
-    assert store.delete(keys) == len(keys)
-    assert list(store.list()) == []
-    calls = Counter({call["action"]: call["count"] for call in aws.requests()})
-    assert (calls["ListObjectsV2"], calls["DeleteObjects"]) == (3, 2)
 
 
 def test_a_rule_of_the_bucket_that_would_archive_live_tables_is_named(visited: Lakehouse, aws: Aws) -> None:
