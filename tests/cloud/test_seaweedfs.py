@@ -37,8 +37,9 @@ from resources.tiers.moving import finish_pending
 from tests.cloud import real_account, test_object_store
 from tests.cloud.account import Aws, aws_account
 from tests.cloud.processes import died, ended_by_sigterm, free_port, running
-from tests.cloud.s3 import on_s3
-from tests.cloud.test_tiers import NO_TRINO, SMALLEST_PART, data_keys, move, of_class, pending, tags
+from tests.cloud.s3 import on_s3, tags
+from tests.cloud.test_classes import SMALLEST_PART
+from tests.cloud.test_tiers import NO_TRINO, data_keys, move, of_class, pending
 from tests.resources.visits import VISITS, put
 
 READY = 60  # seconds
