@@ -24,7 +24,7 @@ heed_interrupts()  # for runs within a test, where the suite itself is a backgro
 
 Cdap = Callable[..., "subprocess.CompletedProcess[str]"]
 IN_MEMORY = Path("/dev/shm")
-ROOM = 6 * 2**30  # bytes
+ROOM = 2 * 2**30  # bytes; a whole run of the tests was seen to lay a tenth of that there at once
 
 
 def pytest_configure() -> None:
