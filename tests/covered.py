@@ -8,7 +8,9 @@ from pathlib import Path, PurePath
 
 from coverage import Coverage
 
-FLOOR = 90.0  # percent of all lines
+FLOOR = (
+    96.9  # percent of all lines; 97.0 were run when this was set, of processes that tests kill a little more or less
+)
 DIVIDED = ("cdap_assets", "resources")  # what has rooms of its own
 
 
@@ -24,7 +26,8 @@ def main() -> None:
     found.load()
     lines: Counter[str] = Counter()
     missed: Counter[str] = Counter()
-    for measured in found.get_data().measured_files():
+    # templates that Jinja compiled are measured too, and cannot be read as Python
+    for measured in (file for file in found.get_data().measured_files() if file.endswith(".py")):
         _name, statements, _excluded, missing, _told = found.analysis2(measured)
         place = room(str(Path(measured).relative_to(Path.cwd())))
         lines[place] += len(statements)
