@@ -26,7 +26,8 @@ from cdap_assets.tiering.sensors import storage_sensors
 from cdap_assets.tiering.storage_policy import refusal
 from cdap_assets.tiering.sweeping import sweep_lake
 from cdap_assets.work.automation import automation, sensor_status, with_policy
-from cdap_assets.work.jobs import jobs
+from cdap_assets.work.executor import one_run_at_a_time
+from cdap_assets.work.jobs import other_jobs, stage_jobs
 from resources.clock import Clock, utc_now
 from resources.settings import Settings
 
@@ -65,13 +66,15 @@ def _definitions(home: Installation) -> dg.Definitions:
         storage_assets(lineage, refused),
         sweep_lake,
     ]
-    scheduled, sensors = automation(settings, lineage, clock)
+    stages = stage_jobs()
+    scheduled, sensors = automation(home, stages)
     if refused is None:
         sensors += storage_sensors(settings, clock, sensor_status(settings))
     return dg.Definitions(
         assets=with_policy(assets, lineage, settings.engine),
         asset_checks=[*table_checks(specs), *monitoring_checks(specs), *([] if refused else storage_checks())],
-        jobs=[*jobs(), decide_plan, *JOBS],
+        jobs=[*stages, *other_jobs(), decide_plan, *JOBS],
+        executor=one_run_at_a_time(home),
         schedules=scheduled,
         sensors=sensors,
         resources={

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from cdap_assets.commands.home import console
 from cdap_assets.commands.instance import collect_seldom, open_instance
 from cdap_assets.installation import Installation
+from cdap_assets.models.champion import MODELS
 from cdap_assets.work import stages
-from cdap_assets.work.stages import Stage, contiguous
-from resources.settings import Settings
-from resources.stores.busy import Busy
-from resources.stores.lock import exclusive
+from cdap_assets.work.run_lock import holding
+from cdap_assets.work.stages import Stage
+from resources.registry.model_decisions import record_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,40 +46,21 @@ class Outcome:
 def run(home: Installation, asked: date | None) -> Outcome:
     """Run what is left to do for a snapshot date, one stage after another.
 
-    Raises :class:`RunFailed` with the failing step's message, :class:`stages.NoSnapshot`, or ``ValueError``
-    when another run holds the home.
+    Raises :class:`RunFailed` with the failing step's message, :class:`stages.NoSnapshot`, or
+    :class:`~resources.stores.busy.Busy` when another run holds the home.
     """
     started = time.perf_counter()
     target = stages.chosen_snapshot(home, asked)
     done: list[Stage] = []
-    with holding(home.settings), ExitStack() as stack:
+    with holding(home, "`cdap run`"), ExitStack() as stack:
+        record_decisions(home.registry, MODELS, home.clock())
         runner: Runner | None = None
-        for find in (
-            lambda: stages.lake_stage(home),
-            lambda: stages.snapshot_stage(home, target),
-            lambda: stages.training_stage(home, target),
-            lambda: stages.planning_stage(home, target),
-            lambda: stages.outcomes_stage(home),
-        ):
-            stage = find()
-            if stage is not None:
-                # Dagster is loaded only when there is something to run
-                runner = runner or stack.enter_context(_runner(home))
-                runner.execute(stage)
-                done.append(stage)
+        for stage in stages.due(home, target):
+            # Dagster is loaded only when there is something to run
+            runner = runner or stack.enter_context(_runner(home))
+            runner.execute(stage)
+            done.append(stage)
     return Outcome(target, tuple(done), time.perf_counter() - started)
-
-
-@contextmanager
-def holding(settings: Settings) -> Iterator[None]:
-    """Hold the home for one run of the main job at a time. Raises ``ValueError`` that says who holds it."""
-    try:
-        with exclusive(settings, "run", timeout=0):
-            yield
-    except Busy as error:
-        if error.name != "run":
-            raise
-        raise ValueError(f"{settings.home} is being run by {error.holder}; wait for it, or stop it") from error
 
 
 @dataclass
@@ -102,11 +83,10 @@ class Runner:
     def execute(self, stage: Stage) -> None:
         """Run a stage, showing each asset as it is done. Raises :class:`RunFailed`."""
         console.print(f"[bold]{stage.title}[/]: {stage.why}")
-        ranges: list[tuple[date, date] | None] = list(contiguous(stage.partitions)) or [None]
-        for span in ranges:
-            self._execute(stage, span)
+        for run in stage.runs:
+            self._execute(run)
 
-    def _execute(self, stage: Stage, span: tuple[date, date] | None) -> None:
+    def _execute(self, stage: Stage) -> None:
         import dagster as dg
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -118,14 +98,8 @@ class Runner:
             # the asset that stands for a broken contract would only fail, and keep the rest from going on
             options["asset_selection"] = [dg.AssetKey(name) for name in sorted(assets - self.broken)]
         options["run_config"] = {**stage.config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        if span is not None and span[0] == span[1]:
-            options["partition_key"] = span[0].isoformat()
-        elif span is not None:
-            begin, end = span
-            options["tags"] = {
-                "dagster/asset_partition_range_start": begin.isoformat(),
-                "dagster/asset_partition_range_end": end.isoformat(),
-            }
+        options["tags"] = stage.tags
+        options["partition_key"] = stage.partition_key
         results: list[Any] = []
         broke: list[Exception] = []
 
@@ -223,6 +197,6 @@ def backfill(home: Installation, first: date, last: date) -> list[date]:
     weeks = weeks_between(max(first, home.settings.first_snapshot), last)
     if not weeks:
         raise stages.NoSnapshot(f"there is no snapshot from {first} to {last}")
-    with holding(home.settings), _runner(home) as runner:
+    with holding(home, "`cdap backfill`"), _runner(home) as runner:
         runner.execute(Stage("build_snapshots", "features", f"{len(weeks)} snapshots anew", tuple(weeks)))
     return weeks

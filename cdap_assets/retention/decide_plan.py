@@ -55,7 +55,10 @@ def decide(
         context.log.info("%s rows in %s", decided.export.rows, decided.export.folder)
 
 
-@dg.job(description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.")
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.",
+)
 def decide_plan() -> None:
     """One decision."""
     decide()

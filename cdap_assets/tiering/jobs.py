@@ -69,7 +69,7 @@ def _job(
         asked = config(**context.op_config)
         _carried_out(context, lakehouse, asked, lambda batch: move(lakehouse, batch, asked, clock()))
 
-    @dg.job(name=name, description=description)
+    @dg.job(name=name, description=description, executor_def=dg.in_process_executor)
     def one_batch() -> None:
         work()
 

@@ -1,20 +1,28 @@
-"""The jobs of the lineage: what belongs to one run. Assets of one job have at most one partitioning."""
+"""The jobs of the lineage: what belongs to one run. Assets of one job have at most one partitioning.
+
+Those that change tables of the lineage have no executor of their own: theirs is that of the definitions, which holds
+the installation (:mod:`cdap_assets.work.executor`).
+"""
 
 from __future__ import annotations
 
 import dagster as dg
 
 from cdap_assets.storage.tables import STORAGE_TABLES
+from cdap_assets.work.stages import UNPARTITIONED
 
 REVIEW = "review_storage"
-UNPARTITIONED = ("raw", "curated", "identity", "profiles")
+SWEEP = "sweep"
 
 
-def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
-    """refresh_lake, build_snapshots, train_models, score_and_plan, monitor_models, measure_outcomes, review_storage."""
-    lake = dg.AssetSelection.groups(*UNPARTITIONED)
+def stage_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+    """The stages of the main job: refresh_lake, build_snapshots, train_models, score_and_plan, measure_outcomes."""
     return [
-        dg.define_asset_job("refresh_lake", lake, description="Take what has landed and bring every table up to it."),
+        dg.define_asset_job(
+            "refresh_lake",
+            dg.AssetSelection.groups(*UNPARTITIONED),
+            description="Take what has landed and bring every table up to it.",
+        ),
         dg.define_asset_job(
             "build_snapshots",
             dg.AssetSelection.groups("features"),
@@ -31,18 +39,32 @@ def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             description="Score one snapshot with the champions and draft its retention plan.",
         ),
         dg.define_asset_job(
-            "monitor_models",
-            dg.AssetSelection.checks_for_assets("customer_scores"),
-            description="Compare the newest scores with training, and past scores with what came true.",
-        ),
-        dg.define_asset_job(
             "measure_outcomes",
             dg.AssetSelection.assets("campaign_outcomes"),
             description="Read every approved plan against its arms.",
+        ),
+    ]
+
+
+def other_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+    """What runs beside the main job, for it changes no table of the lineage: monitor_models, review_storage, sweep."""
+    return [
+        dg.define_asset_job(
+            "monitor_models",
+            dg.AssetSelection.checks_for_assets("customer_scores"),
+            description="Compare the newest scores with training, and past scores with what came true.",
+            executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             REVIEW,
             dg.AssetSelection.assets(*(spec.name for spec in STORAGE_TABLES)),
             description="What the lake holds, where each partition should be, and what that costs.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            SWEEP,
+            dg.AssetSelection.assets("sweep_lake"),
+            description="Let go of old snapshots that nothing needs, and of files that nothing refers to.",
+            executor_def=dg.in_process_executor,
         ),
     ]

@@ -1,13 +1,16 @@
 """The main job as stages: what is left to do for a snapshot date, worked out from the lake itself.
 
-It runs nothing and keeps no state: :mod:`cdap_assets.commands.running` carries stages out, and what was done is read
-from commits and the registry.
+The one place that decides. `cdap run` carries out what is due (:mod:`cdap_assets.commands.running`), and a sensor asks
+Dagster for it (:mod:`cdap_assets.work.main_job_sensor`). Nothing is run or written here, and no state is kept: what was
+done is read from commits and the registry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from typing import Any
 
@@ -19,16 +22,18 @@ from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.champion import MODELS, serving
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.raw.deliveries import ledger, outstanding
+from cdap_assets.raw.landing import landing_digest
 from cdap_assets.retention.ledger import REJECTED, plan_basis, plan_states
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES
 from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import PLAN_EVENTS
 from cdap_assets.table_assets.snapshots import WEEK, last_sunday, weeks_between
-from cdap_assets.work.jobs import UNPARTITIONED
 from resources.lake.session import Session
-from resources.registry.model_decisions import record_decisions
 
 RETRAIN_DAYS = 28
+UNPARTITIONED = ("raw", "curated", "identity", "profiles")  # the groups of the stage "lake"
+STAGE_TAG, REASON_TAG = "cdap/stage", "cdap/reason"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 CODE_VERSIONS = {lapse_model.NAME: lapse_model.VERSION, lifetime_value_model.NAME: lifetime_value_model.VERSION}
 
 
@@ -41,6 +46,31 @@ class Stage:
     why: str
     partitions: tuple[date, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> tuple[Stage, ...]:
+        """The stage as what one run each can do: Dagster runs a range of consecutive weeks in one pass."""
+        if not self.partitions:
+            return (self,)
+        return tuple(replace(self, partitions=tuple(weeks_between(*span))) for span in contiguous(self.partitions))
+
+    @property
+    def partition_key(self) -> str | None:
+        """The partition of a run for one snapshot date; ``None`` for one that has none, or a range in its tags."""
+        return self.partitions[0].isoformat() if len(self.partitions) == 1 else None
+
+    def key(self, state: str) -> str:
+        """What names the run that a ``state`` of the home is due for."""
+        days = "..".join(day.isoformat() for day in (self.partitions[:1] + self.partitions[-1:]))
+        return " ".join(part for part in (self.job, days, state) if part)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What Dagster tells of a run, and the range of its snapshot dates."""
+        tags = {STAGE_TAG: self.title, REASON_TAG: self.why}
+        if len(self.partitions) > 1:
+            tags[RANGE_START], tags[RANGE_END] = self.partitions[0].isoformat(), self.partitions[-1].isoformat()
+        return tags
 
 
 class NoSnapshot(ValueError):
@@ -67,13 +97,32 @@ def chosen_snapshot(home: Installation, asked: date | None) -> date:
     return asked
 
 
-def lake_stage(home: Installation) -> Stage | None:
+def due(home: Installation, target: date, *, look: bool = True) -> Iterator[Stage]:
+    """What is left to do for ``target``, in order; each stage is looked for once the one before was carried out.
+
+    Without ``look`` the landing folder is not listed. What people decided in MLflow itself must have been recorded
+    (:func:`~resources.registry.model_decisions.record_decisions`). Raises :class:`RetentionPolicyError` for a
+    retention.yaml that cannot be used.
+    """
+    finders = (
+        lambda: lake_stage(home, look=look),
+        lambda: snapshot_stage(home, target),
+        lambda: training_stage(home, target),
+        lambda: planning_stage(home, target),
+        lambda: outcomes_stage(home),
+    )
+    for find in finders:
+        if (stage := find()) is not None:
+            yield stage
+
+
+def lake_stage(home: Installation, *, look: bool = True) -> Stage | None:
     """Ingestion up to profiles, when a file has landed or a table is behind its inputs."""
-    with home.lakehouse.in_process() as session:
+    with home.lakehouse.looking() as session:
         files = {
             name: len(found)
             for name, contract in home.lineage.contracts.items()
-            if (found := outstanding(home.settings, contract, session))
+            if look and (found := outstanding(home.settings, contract, session))
         }
         if files:
             total = sum(files.values())
@@ -86,7 +135,7 @@ def lake_stage(home: Installation) -> Stage | None:
 
 def snapshot_stage(home: Installation, until: date) -> Stage | None:
     """Features of every snapshot up to ``until`` that lack them, and labels that have closed or moved."""
-    with home.lakehouse.in_process() as session:
+    with home.lakehouse.looking() as session:
         span = data_span(session, home.lineage)
         if span is None:
             return None
@@ -130,7 +179,7 @@ def features_anew(session: Session) -> str | None:
 
 def training_stage(home: Installation, target: date) -> Stage | None:
     """Training, when a model has no version that may score ``target``, or the newest one is 28 days behind."""
-    with home.lakehouse.in_process() as session:
+    with home.lakehouse.looking() as session:
         if not built_snapshots(session, LAPSE_LABELS.name):
             return None
     newest = {name: home.registry.versions(name) for name in MODELS}
@@ -156,17 +205,15 @@ def training_stage(home: Installation, target: date) -> Stage | None:
 def planning_stage(home: Installation, target: date) -> Stage | None:
     """Scores and a plan for ``target``, when either is absent or made of something that has changed since.
 
-    What a person decided about the models in MLflow itself is recorded before.
     A rejected plan is followed by another draft; an approved one is not, for its customers are being contacted.
     Raises :class:`RetentionPolicyError` for a retention.yaml that cannot be used.
     """
-    record_decisions(home.registry, MODELS, home.clock())
     champions = serving(home.registry)
     if len(champions) < len(MODELS):
         return None
     versions = [champions[name].version for name in MODELS]
     reviewed = all(version.reviewed for version in champions.values())
-    with home.lakehouse.in_process() as session:
+    with home.lakehouse.looking() as session:
         if target not in built_snapshots(session, CUSTOMER_FEATURES.name):
             return None
         scored = session.read(CUSTOMER_SCORES, {"snapshot_date": [target]})
@@ -205,10 +252,30 @@ def _scored_before_features(session: Session, target: date) -> bool:
 def outcomes_stage(home: Installation) -> Stage | None:
     """Outcomes, when plans were decided or orders came since they were read."""
     asset = home.lineage.table(CAMPAIGN_OUTCOMES.name)
-    with home.lakehouse.in_process() as session:
+    with home.lakehouse.looking() as session:
         work = asset.work(session)
         decided = session.snapshot_id(PLAN_EVENTS.name) is not None
     return Stage("measure_outcomes", "outcomes", work.why) if work.needed and decided else None
+
+
+def state(home: Installation, target: date) -> str:
+    """A digest of all that a decision about ``target`` rests on: it changes when anything did that a stage reads.
+
+    Tables, deliveries, contracts, policies, code, champions. With the day, so that what failed is tried again tomorrow.
+    """
+    with home.lakehouse.looking() as session:
+        tables = {name: session.snapshot_id(name) for name in home.lineage.specs}
+    champions = serving(home.registry).values()
+    found = {
+        "target": target,
+        "day": home.clock().date(),
+        "tables": tables,
+        "landed": {name: landing_digest(home.settings, one) for name, one in home.lineage.contracts.items()},
+        "files": {path.name: path.read_bytes().hex() for path in sorted(home.settings.home.glob("*.yaml"))},
+        "code": {asset.name: asset.version for asset in home.lineage.tables} | CODE_VERSIONS,
+        "champions": [f"{one.name} {one.version} {one.reviewed}" for one in champions],
+    }
+    return hashlib.sha256(json.dumps(found, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def data_span(session: Session, lineage: Lineage) -> tuple[date, date] | None:

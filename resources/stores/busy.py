@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock. ``mark`` changes with each renewal of a lease; empty for a lock that needs none."""
+
+    name: str
+    mark: str = ""
+
 
 class Busy(RuntimeError):
     """Another process holds a lock and did not let go in time; nothing was done."""

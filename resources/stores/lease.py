@@ -13,7 +13,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Self
 
-from resources.stores.busy import Busy, LockLost
+from resources.stores.busy import Busy, Holder, LockLost
 from resources.stores.object_store import read_bytes
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ class Lease:
     that S3's ETag changes with each and a write whose answer was lost is known again.
     """
 
-    def __init__(self, store: S3Store, name: str, timeout: float) -> None:
+    def __init__(self, store: S3Store, name: str, timeout: float, holder: str = "") -> None:
         self.store = store
         self.name = name
         self.timeout = timeout
-        self._key = f"{name}.lease"
+        self.holder = holder or _me()
+        self._key = _key(name)
         self._content, self._version = b"", ""
         self._writing = threading.Lock()
         self._done = threading.Event()
@@ -61,7 +62,7 @@ class Lease:
 
     def renew(self) -> None:
         """Make the lease last from now on. Raises :class:`LockLost` when another process has taken it over."""
-        self._write(_content(_me()))
+        self._write(_content(self.holder))
 
     def _acquired(self) -> tuple[bytes, str]:
         """Content and version of the lease, once it was free or had run out. Raises :class:`Busy`."""
@@ -72,7 +73,7 @@ class Lease:
                 return content, version
             now = time.monotonic()
             if not _holder(content) or (version == watched and now - since >= LEASE):
-                tried = _content(_me())
+                tried = _content(self.holder)
                 if taken := self.store.replace(self._key, tried, version):
                     return tried, taken
             elif version != watched:
@@ -116,6 +117,19 @@ class Lease:
                     )
                 time.sleep(POLL)  # S3 was about to write it for another one, and did not
             self._content, self._version = content, version
+
+
+def held_by(store: S3Store, name: str) -> Holder | None:
+    """Who took the lease ``name`` last and did not give it back; ``None`` when nobody did. Reads one object."""
+    try:
+        holder, _, mark = read_bytes(store, _key(name)).decode().partition("\n")
+    except FileNotFoundError:
+        return None
+    return Holder(holder, mark) if holder else None
+
+
+def _key(name: str) -> str:
+    return f"{name}.lease"
 
 
 def _content(holder: str) -> bytes:

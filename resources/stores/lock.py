@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from resources.stores.busy import Busy
+from resources.stores.busy import Busy, Holder
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -21,15 +21,32 @@ if TYPE_CHECKING:
 _leases: ContextVar[tuple[Lease, ...]] = ContextVar("leases", default=())
 
 
-def exclusive(settings: Settings, name: str, *, timeout: float) -> AbstractContextManager[None]:
+def exclusive(settings: Settings, name: str, *, timeout: float, holder: str = "") -> AbstractContextManager[None]:
     """Hold the lock ``name``, waiting up to ``timeout`` seconds for its holder.
 
-    The lock of an installation that several machines share is a lease in its object store
-    (:mod:`resources.stores.lease`), else a file of the home. A process that dies lets go of it: of a file at once, of
-    a lease when it has run out. Raises :class:`Busy` naming the process that holds it, and :class:`LockLost`
-    on leaving when another one has taken the lease over meanwhile.
+    ``holder`` is what others are told of who holds it; empty: this process. The lock of an installation that several
+    machines share is a lease in its object store (:mod:`resources.stores.lease`), else a file of the home. A process
+    that dies lets go of it: of a file at once, of a lease when it has run out. Raises :class:`Busy` naming the process
+    that holds it, and :class:`LockLost` on leaving when another one has taken the lease over meanwhile.
     """
-    return _leased(settings, name, timeout) if settings.shared else _filed(settings.locks, name, timeout)
+    if settings.shared:
+        return _leased(settings, name, timeout, holder)
+    return _filed(settings.locks, name, timeout, holder or f"process {os.getpid()}")
+
+
+def holder_of(settings: Settings, name: str) -> Holder | None:
+    """Who holds the lock ``name`` now, without waiting; ``None`` when nobody does.
+
+    Of a lease it is who took it last and did not give it back: one that died is told until another takes it over.
+    """
+    if settings.shared:
+        from resources.stores.lease import held_by
+        from resources.stores.s3_store import S3Store
+
+        return held_by(S3Store(settings.root("locks"), settings), name)
+    told = _told(_holder_file(settings.locks, name))
+    # tried only where somebody is told of: to try it is in the way of whoever wants it just then
+    return None if told is None or is_free(settings, name) else Holder(told)
 
 
 def is_free(settings: Settings, name: str) -> bool:
@@ -51,11 +68,11 @@ def confirm() -> None:
 
 
 @contextmanager
-def _leased(settings: Settings, name: str, timeout: float) -> Iterator[None]:
+def _leased(settings: Settings, name: str, timeout: float, holder: str) -> Iterator[None]:
     from resources.stores.lease import Lease
     from resources.stores.s3_store import S3Store
 
-    with Lease(S3Store(settings.root("locks"), settings), name, timeout) as lease:
+    with Lease(S3Store(settings.root("locks"), settings), name, timeout, holder) as lease:
         token = _leases.set((*_leases.get(), lease))
         try:
             yield
@@ -64,16 +81,28 @@ def _leased(settings: Settings, name: str, timeout: float) -> Iterator[None]:
 
 
 @contextmanager
-def _filed(locks: Path, name: str, timeout: float) -> Iterator[None]:
+def _filed(locks: Path, name: str, timeout: float, holder: str) -> Iterator[None]:
     locks.mkdir(parents=True, exist_ok=True)
-    holder = locks / f"{name}.holder"  # beside the lock file, which filelock truncates
+    told = _holder_file(locks, name)
     lock = FileLock(locks / f"{name}.lock", timeout=timeout)
     try:
         lock.acquire()
     except Timeout as error:
-        raise Busy.after(name, holder.read_text() if holder.exists() else "another process", timeout) from error
+        raise Busy.after(name, _told(told) or "another process", timeout) from error
     try:
-        holder.write_text(f"process {os.getpid()}")
+        told.write_text(holder, encoding="utf-8")
         yield
     finally:
+        told.unlink(missing_ok=True)
         lock.release()
+
+
+def _holder_file(locks: Path, name: str) -> Path:
+    return locks / f"{name}.holder"  # beside the lock file, which filelock truncates
+
+
+def _told(holder: Path) -> str | None:
+    try:
+        return holder.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
