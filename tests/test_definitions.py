@@ -138,15 +138,12 @@ def test_nothing_runs_by_itself_unless_automation_is_on(tmp_path: Path, switch: 
     states |= {schedule.name: schedule.default_status.value for schedule in repository.schedule_defs}
     assert states == dict.fromkeys(
         [
-            "automation_sensor",
-            "champion_sensor",
             "failure_sensor",
-            "landing_sensor",
-            "retraining",
+            "main_job",
             "storage_restore_sensor",
             "storage_review",
             "storage_tiering_sensor",
-            "weekly_snapshots",
+            "sweep",
         ],
         "RUNNING" if switch else "STOPPED",
     )
@@ -164,6 +161,5 @@ def test_the_asset_graph_of_the_example_is_as_it_was(tmp_path: Path, snapshot: S
             "kinds": sorted(spec.kinds),
             "weekly": spec.partitions_def is not None,
             "checks": sorted(key.name for key in node.check_keys),
-            "automated": spec.automation_condition is not None,
         }
     assert described == snapshot

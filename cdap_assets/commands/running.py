@@ -16,11 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from cdap_assets.commands.home import console
 from cdap_assets.commands.instance import collect_seldom, open_instance
 from cdap_assets.installation import Installation
-from cdap_assets.models.champion import MODELS
 from cdap_assets.work import stages
 from cdap_assets.work.run_lock import holding
 from cdap_assets.work.stages import Stage
-from resources.registry.model_decisions import record_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +51,6 @@ def run(home: Installation, asked: date | None) -> Outcome:
     target = stages.chosen_snapshot(home, asked)
     done: list[Stage] = []
     with holding(home, "`cdap run`"), ExitStack() as stack:
-        record_decisions(home.registry, MODELS, home.clock())
         runner: Runner | None = None
         for stage in stages.due(home, target):
             # Dagster is loaded only when there is something to run

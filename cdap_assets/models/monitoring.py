@@ -79,8 +79,6 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
     @dg.asset_check(
         asset=CUSTOMER_SCORES.name,
         additional_deps=[LAPSE_LABELS.name, VALUE_LABELS.name],
-        # labels close without a new score; most snapshots are never scored, and keep it from nothing
-        automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
         description=(
             "past scores came true once the label window of their snapshot closed, beyond noise: the lapse rate "
             f"within {lapse_judging.MOST_CALIBRATION_ERROR:.0%} of customers, the ranking as tested, total spend "

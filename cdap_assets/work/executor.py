@@ -71,5 +71,5 @@ class _Holding(dg.Executor):
                     if isinstance(error, LockLost) or time.monotonic() - began > PATIENCE:
                         raise
                     if told != (told := error.holder):
-                        yield dg.DagsterEvent.engine_event(plan_context, f"Waiting for {told}, which runs this home.")
+                        plan_context.instance.report_engine_event(f"Waiting for {told}, which runs this home.", run)
             yield from self.inner.execute(plan_context, execution_plan)

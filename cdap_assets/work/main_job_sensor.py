@@ -12,13 +12,11 @@ import dagster as dg
 
 from cdap_assets.installation import Installation
 from cdap_assets.lineage import read_lineage
-from cdap_assets.models.champion import MODELS
 from cdap_assets.work.arrivals import arrivals
 from cdap_assets.work.jobs import stage_jobs
 from cdap_assets.work.run_lock import LOCK
 from cdap_assets.work.stages import Stage, due, latest_snapshot, state
 from resources.lake.lakehouse import Lakehouse
-from resources.registry.model_decisions import record_decisions
 from resources.registry.model_registry import ModelRegistry
 from resources.stores.lock import holder_of
 
@@ -73,7 +71,6 @@ def tick(home: Installation, context: dg.SensorEvaluationContext) -> dg.SensorRe
         return _none(waits, seen)
     if read_lineage(home.settings).contracts != home.lineage.contracts:
         return _none("contracts have changed since they were loaded: reload this code location", seen)
-    record_decisions(home.registry, MODELS, at)
     found = arrivals(home.settings, home.lineage, at, seen)
     if found.told:
         context.log.warning(found.told)

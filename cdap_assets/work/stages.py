@@ -1,8 +1,8 @@
 """The main job as stages: what is left to do for a snapshot date, worked out from the lake itself.
 
 The one place that decides. `cdap run` carries out what is due (:mod:`cdap_assets.commands.running`), and a sensor asks
-Dagster for it (:mod:`cdap_assets.work.main_job_sensor`). Nothing is run or written here, and no state is kept: what was
-done is read from commits and the registry.
+Dagster for it (:mod:`cdap_assets.work.main_job_sensor`). Nothing is run here and no state is kept: what was done is
+read from commits and the registry.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import PLAN_EVENTS
 from cdap_assets.table_assets.snapshots import WEEK, last_sunday, weeks_between
 from resources.lake.session import Session
+from resources.registry.model_decisions import record_decisions
 
 RETRAIN_DAYS = 28
 UNPARTITIONED = ("raw", "curated", "identity", "profiles")  # the groups of the stage "lake"
@@ -97,18 +98,23 @@ def chosen_snapshot(home: Installation, asked: date | None) -> date:
     return asked
 
 
-def due(home: Installation, target: date, *, look: bool = True) -> Iterator[Stage]:
+def due(home: Installation, target: date, *, look: bool = True, record: bool = True) -> Iterator[Stage]:
     """What is left to do for ``target``, in order; each stage is looked for once the one before was carried out.
 
-    Without ``look`` the landing folder is not listed. What people decided in MLflow itself must have been recorded
-    (:func:`~resources.registry.model_decisions.record_decisions`). Raises :class:`RetentionPolicyError` for a
-    retention.yaml that cannot be used.
+    Without ``look`` the landing folder is not listed. With ``record``, what people decided in MLflow itself is recorded
+    before scores are looked for. Raises :class:`RetentionPolicyError` for a retention.yaml that cannot be used.
     """
+
+    def planning() -> Stage | None:
+        if record:
+            record_decisions(home.registry, MODELS, home.clock())
+        return planning_stage(home, target)
+
     finders = (
         lambda: lake_stage(home, look=look),
         lambda: snapshot_stage(home, target),
         lambda: training_stage(home, target),
-        lambda: planning_stage(home, target),
+        planning,
         lambda: outcomes_stage(home),
     )
     for find in finders:

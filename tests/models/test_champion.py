@@ -1,4 +1,4 @@
-"""The sensor follows what a person decides in MLflow itself, and records it; retiring lets the snapshots go."""
+"""What a person decides in MLflow itself is recorded and followed; retiring lets the snapshots go."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from cdap_assets.cli import app
 from cdap_assets.installation import Installation
 from cdap_assets.models.champion import MODELS, champion, serving
-from cdap_assets.work.automation import champion_sensor
-from cdap_assets.work.stages import planning_stage
+from cdap_assets.work.stages import due
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.table_snapshots import keep, tags_of
 from resources.registry.model_registry import ModelRegistry
@@ -38,36 +37,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-def tick(registry: ModelRegistry, cursor: str | None) -> tuple[int, str | None]:
-    """One look of the sensor: the runs it asks for, and its cursor."""
-    context = dg.build_sensor_context(cursor=cursor, resources={"registry": registry})
-    found = champion_sensor(lambda: NOON, dg.DefaultSensorStatus.STOPPED).evaluate_tick(context)
-    return len(found.run_requests or []), found.cursor
+def looked(settings: Settings) -> None:
+    """A look at what is due, which records what people decided."""
+    assert list(due(Installation.of(settings, lambda: NOON), date(2024, 3, 3)))
 
 
-def test_an_alias_or_a_tag_set_in_mlflow_is_recorded_and_asks_for_scores(home: Settings) -> None:
+def test_an_alias_or_a_tag_set_in_mlflow_is_recorded(home: Settings) -> None:
     registry = ModelRegistry(home)
-    asked, cursor = tick(registry, None)
-    assert (asked, cursor) == (1, f"{LAPSE}:1:False, {VALUE}:1:False")
-    assert tick(registry, cursor)[0] == 0
+    looked(home)
+    assert "approved_by" not in registry.version(LAPSE, 1).tags
 
     registry.client.set_registered_model_alias(LAPSE, "champion", "2")
-    asked, cursor = tick(registry, cursor)
-    assert (asked, cursor) == (1, f"{LAPSE}:2:True, {VALUE}:1:False")
+    looked(home)
     assert registry.version(LAPSE, 2).tags["approved_by"] == "MLflow UI"
-    assert tick(registry, cursor)[0] == 0
 
     registry.client.set_model_version_tag(VALUE, "1", "approved_by", "Ann")
     registry.client.set_model_version_tag(VALUE, "1", "approval_reason", "level is right")
-    asked, cursor = tick(registry, cursor)
-    assert (asked, cursor) == (1, f"{LAPSE}:2:True, {VALUE}:1:True")
+    looked(home)
     tags = registry.version(VALUE, 1).tags
     assert (tags["approved_by"], tags["approval_reason"]) == ("Ann", "level is right")
     assert datetime.fromisoformat(tags["approved_at"]) == NOON.replace(tzinfo=UTC)
 
     # going back by hand: moving the alias is enough
     registry.client.set_registered_model_alias(LAPSE, "champion", "1")
-    assert tick(registry, cursor)[0] == 1
+    looked(home)
     assert serving(registry)[LAPSE].version == 1
 
 
@@ -79,7 +72,9 @@ def test_reading_what_serves_writes_nothing_and_a_run_records_a_decision_once_by
     assert serving(home.registry)[LAPSE].version == 2
     assert "approved_at" not in home.registry.version(LAPSE, 2).tags
 
-    assert planning_stage(home, date(2024, 3, 3)) is None  # there is nothing to score
+    assert list(due(home, date(2024, 3, 3), record=False))
+    assert "approved_at" not in home.registry.version(LAPSE, 2).tags
+    assert [stage.job for stage in due(home, date(2024, 3, 3))] == ["refresh_lake"]  # there is nothing to score
     recorded = home.registry.version(LAPSE, 2).tags
     assert datetime.fromisoformat(recorded["approved_at"]) == NOON.replace(tzinfo=UTC)
 
