@@ -134,18 +134,19 @@ def ui() -> None:
 
 @app.command()
 def status(as_json: bool = typer.Option(False, "--json")) -> None:
-    """Home, tables, deliveries, models, plans."""
+    """Home, what is due next and why, tables, deliveries, models, plans."""
     home = home_installation()
     from cdap_assets.commands.showing import show_status
+    from cdap_assets.commands.status import Next
     from cdap_assets.commands.status import as_json as json_of
     from cdap_assets.commands.status import status as find
 
     with told():
-        found = find(home)
+        found, next = find(home), Next.of(home)
     if as_json:
-        console.print_json(json_of(found))
+        console.print_json(json_of(found, next))
     else:
-        show_status(found)
+        show_status(found, next)
 
 
 @app.command()

@@ -96,7 +96,7 @@ def test_a_home_without_a_contract_says_where_to_begin(tmp_path: Path) -> None:
 def test_status_as_json_has_everything_of_the_home(finished_shop: Settings) -> None:
     found = json.loads(answer(finished_shop.home, "status", "--json"))
     assert set(found) == {
-        "home", "data_ends", "broken_contracts", "tables", "deliveries", "models", "plans", "failures",
+        "home", "data_ends", "broken_contracts", "tables", "deliveries", "models", "plans", "failures", "next",
     }  # fmt: skip
     rows = {table["name"]: table["rows"] for table in found["tables"]}
     assert rows["order_lines"] == len(purchases())
@@ -111,6 +111,29 @@ def test_status_as_json_has_everything_of_the_home(finished_shop: Settings) -> N
     assert (plan["id"], plan["state"], plan["currency"], plan["reviewed"]) == (PLAN, "draft", "EUR", False)
     assert 0 < float(plan["cost"]) <= 40
     assert found["failures"] == []
+    assert (found["next"]["stage"], found["next"]["at_work"]) == ("", "")
+    assert found["next"]["why"].startswith(f"everything is up to date for {SNAPSHOT}. This data set is closed")
+
+
+def test_status_tells_what_is_due_and_why_and_who_is_at_work(tmp_path: Path) -> None:
+    settings = make_shop(tmp_path / "home")
+    assert f"due for {SNAPSHOT}: lake, 1 new file in orders (`cdap run` does it)" in answer(settings.home, "status")
+    settings.locks.mkdir(exist_ok=True)
+    (settings.locks / "run.holder").write_text("`cdap run` (process 4711 of here) since 2023-10-09 08:00 UTC")
+    with FileLock(settings.locks / "run.lock"):
+        told = answer(settings.home, "status")
+    assert "at work: `cdap run` (process 4711 of here) since 2023-10-09 08:00 UTC" in told
+
+
+def test_status_tells_of_a_policy_that_cannot_be_read_instead_of_failing(
+    finished_shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "retention.yaml"
+    broken.write_text("currency: EUR")
+    monkeypatch.setattr(Settings, "retention_file", property(lambda _settings: broken))
+    told = " ".join(answer(finished_shop.home, "status").split())
+    assert "scores and plan, cannot be told: " in told
+    assert "retention.yaml: " in told
 
 
 @pytest.mark.parametrize("width", ["80", "120"])

@@ -9,16 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from cdap_assets.commands.home import console
-from cdap_assets.commands.status import DeliveryRow, ModelRow, PlanRow, Status
+from cdap_assets.commands.status import DeliveryRow, ModelRow, Next, PlanRow, Status
 from cdap_assets.models import lapse_model
 from cdap_assets.models.lapse_model.judging import FREQUENCY_ALONE
 
 
-def show_status(found: Status) -> None:
+def show_status(found: Status, next: Next) -> None:
     """Everything."""
     console.print(f"home [bold]{found.home}[/]")
     for name, error in found.broken_contracts.items():
         console.print(f"[red]contract {name} cannot be read:[/] {escape(error)}")
+    show_next(next)
     console.print()
     tables = _table("table", "rows:right", "snapshot:right")
     for row in found.tables:
@@ -27,6 +28,17 @@ def show_status(found: Status) -> None:
     _show_what_came_of_it(found, found.plans)
     for failure in found.failures:
         console.print(f"[red]failed[/] {failure.at} {failure.job} {escape(' '.join(failure.error))}")
+
+
+def show_next(found: Next) -> None:
+    """Who is at work, and what is due and why."""
+    if found.at_work:
+        console.print(f"at work: {escape(found.at_work)}")
+    if found.stage:
+        by = "the sensor main_job" if found.automation else "`cdap run`"
+        console.print(f"due for {found.snapshot}: [bold]{found.stage}[/], {escape(found.why)} ({by} does it)")
+    else:
+        console.print(escape(found.why))
 
 
 def show_run(found: Status, snapshot: date) -> None:

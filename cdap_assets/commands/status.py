@@ -13,9 +13,13 @@ from cdap_assets.installation import Installation
 from cdap_assets.models.champion import MODELS
 from cdap_assets.raw.deliveries import LedgerEntry, ledger
 from cdap_assets.retention.ledger import PlanState, contacts_of, plan_rows, plan_states
+from cdap_assets.retention.retention_policy import RetentionPolicyError
+from cdap_assets.work.run_lock import LOCK
+from cdap_assets.work.stages import due, latest_snapshot, nothing_due
 from resources.lake.session import Session
 from resources.registry.model_version import CHAMPION, ModelVersion
 from resources.settings import Settings
+from resources.stores.lock import holder_of
 
 MOST_FAILURES = 5
 
@@ -138,6 +142,33 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Next:
+    """What the main job does next for a snapshot date, and why; ``stage`` is empty when nothing is due.
+
+    ``at_work`` is who runs the home now; ``automation`` says whether Dagster does what is due by itself.
+    """
+
+    snapshot: date
+    stage: str
+    why: str
+    at_work: str
+    automation: bool
+
+    @classmethod
+    def of(cls, home: Installation) -> Next:
+        """What is due now. Runs nothing."""
+        target = latest_snapshot(home)
+        holder = holder_of(home.settings, LOCK)
+        at_work = holder.name if holder else ""
+        try:
+            stage = next(due(home, target, record=False), None)
+        except RetentionPolicyError as error:
+            return cls(target, "scores and plan", f"cannot be told: {error}", at_work, home.settings.automation)
+        told = (stage.title, stage.why) if stage else ("", nothing_due(home, target))
+        return cls(target, *told, at_work, home.settings.automation)
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything that `cdap status` tells. ``data_ends`` is the last day of a closed data set."""
 
@@ -190,7 +221,7 @@ def failures(settings: Settings) -> tuple[Failure, ...]:
     return tuple(Failure(one["at"], one["run_id"], one["job"], tuple(one["error"])) for one in noted)
 
 
-def as_json(found: Any) -> str:
-    """A status, or rows of one, as JSON text: money and days as text."""
+def as_json(found: Any, next: Next | None = None) -> str:
+    """A status with what comes next, or rows of one, as JSON text: money and days as text."""
     plain = asdict(found) if isinstance(found, Status) else [asdict(row) for row in found]
-    return json.dumps(plain, default=str)
+    return json.dumps({**plain, "next": asdict(next)} if next and isinstance(plain, dict) else plain, default=str)

@@ -15,7 +15,7 @@ from cdap_assets.lineage import read_lineage
 from cdap_assets.work.arrivals import arrivals
 from cdap_assets.work.jobs import stage_jobs
 from cdap_assets.work.run_lock import LOCK
-from cdap_assets.work.stages import Stage, due, latest_snapshot, state
+from cdap_assets.work.stages import Stage, due, latest_snapshot, nothing_due, state
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from resources.stores.lock import holder_of
@@ -88,7 +88,7 @@ def tick(home: Installation, context: dg.SensorEvaluationContext) -> dg.SensorRe
                 "has changed, or tomorrow; mend what its error says, or launch its job yourself",
                 found.seen,
             )
-    return _none(found.told or f"everything is up to date for {target}", found.seen)
+    return _none(found.told or nothing_due(home, target), found.seen)
 
 
 def _waits_for(home: Installation, instance: dg.DagsterInstance, at: datetime, seen: dict[str, Any]) -> str:

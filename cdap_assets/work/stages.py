@@ -122,6 +122,17 @@ def due(home: Installation, target: date, *, look: bool = True, record: bool = T
             yield stage
 
 
+def nothing_due(home: Installation, target: date) -> str:
+    """What to tell when nothing is due: how far everything is, why there may be no plan, and what comes next."""
+    absent = [name for name in MODELS if name not in serving(home.registry)]
+    told = f"everything is up to date for {target}"
+    if absent:
+        told += f", without a plan: no version of {' and '.join(absent)} may serve"
+    if home.lineage.closed is not None:
+        return f"{told}. This data set is closed; next is what lands"
+    return f"{told}. Next is what lands, and the snapshot of {latest_snapshot(home) + WEEK} once that day has begun"
+
+
 def lake_stage(home: Installation, *, look: bool = True) -> Stage | None:
     """Ingestion up to profiles, when a file has landed or a table is behind its inputs."""
     with home.lakehouse.looking() as session:

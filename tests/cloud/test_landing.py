@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
-from cdap_assets.definitions import build_definitions
+from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import Taken
 from cdap_assets.raw.landing import landed, landing_digest
-from cdap_assets.work import landing_sensors
+from cdap_assets.work.arrivals import BESIDE_A_QUEUE, Arrivals, arrivals
 from resources.engines.file_format import FileFormat
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings, SettingsError
@@ -26,6 +25,7 @@ from tests.shop import CONTRACT
 
 LANDING = f"{PREFIX}/landing"
 CREATED = "ObjectCreated:Put"
+NOON = datetime(2026, 1, 4, 12)
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_what_is_hidden_unfinished_or_a_console_s_folder_is_passed_over(shop: Cl
     assert landing_digest(shop.settings, shop.contract) is None
 
 
-# the sensors
+# when to look
 
 
 def settings_with_queue(aws: Aws, home: Path, bucket: str) -> Settings:
@@ -159,13 +159,14 @@ def settings_with_queue(aws: Aws, home: Path, bucket: str) -> Settings:
 
 
 class Watch:
-    """The sensors of an installation, ticking one after another with their own cursors."""
+    """The looks of an installation, one after another."""
 
     def __init__(self, aws: Aws, home: Path, bucket: str) -> None:
         self.settings = settings_with_queue(aws, home, bucket)
         self.s3, self.sqs, self.bucket = aws.client("s3"), aws.client("sqs"), bucket
-        self.repository = build_definitions(self.settings, clock=lambda: datetime(2026, 1, 4)).get_repository_def()
-        self.cursors: dict[str, str | None] = {}
+        self.lineage = read_lineage(self.settings)
+        self.now = NOON
+        self.seen: dict[str, Any] = {"listed": NOON.isoformat()}
 
     def put(self, key: str) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=b"x")
@@ -175,16 +176,12 @@ class Watch:
             QueueUrl=self.settings.landing_queue, MessageBody=body if isinstance(body, str) else json.dumps(body)
         )
 
-    def tick(self, name: str = "landing_queue_sensor", *, dies: bool = False) -> Any:
-        context = dg.build_sensor_context(cursor=self.cursors.get(name))
-        result = self.repository.get_sensor_def(name).evaluate_tick(context)
+    def look(self, *, dies: bool = False) -> Arrivals:
+        """Whether the landing prefix is to be listed; ``dies`` before that is on record."""
+        found = arrivals(self.settings, self.lineage, self.now, self.seen)
         if not dies:
-            self.cursors[name] = result.cursor
-        return result
-
-    def asked(self, **options: Any) -> list[str]:
-        requests = self.tick(**options).run_requests or []
-        return [key.to_user_string() for request in requests for key in request.asset_selection or []]
+            self.seen = json.loads(json.dumps(found.seen))
+        return found
 
     def left(self) -> int:
         """Messages in the queue, seen or hidden."""
@@ -208,45 +205,30 @@ def watch(aws: Aws, bucket: str, tmp_path: Path) -> Watch:
 ORDERS = f"{LANDING}/orders"
 
 
-def test_an_object_asks_once_for_its_raw_table_and_its_message_is_deleted_a_tick_later(watch: Watch) -> None:
+def test_an_object_is_looked_for_once_and_its_message_is_deleted_by_the_next_look(watch: Watch) -> None:
+    assert not watch.look().look
     watch.put(f"{ORDERS}/monday 1+ä.csv")
-    assert watch.asked() == ["raw_orders"]
+    assert watch.look().look
     assert watch.left() == 1
-    assert watch.asked() == []
+    assert not watch.look().look
     assert watch.left() == 0
 
 
-def test_a_tick_that_dies_loses_no_delivery(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_that_dies_loses_no_delivery(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resources.stores.landing_queue.HIDDEN_SECONDS", 1)
     watch.put(f"{ORDERS}/monday.csv")
-    first = watch.tick(dies=True).run_requests
-    second = []
-    for _ in range(10):
-        second = watch.tick().run_requests or []
-        if second:
-            break
-    assert first is not None
-    assert [request.run_key for request in first] == [request.run_key for request in second]
-    watch.tick()
+    assert watch.look(dies=True).look
+    assert any(watch.look().look for _ in range(10))
+    watch.look()
     assert watch.left() == 0
 
 
-def test_many_objects_ask_for_one_run_of_each_source(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing_sensors, "MOST", 12)
+def test_many_objects_are_looked_for_as_their_messages_come(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdap_assets.work.arrivals.MOST", 12)
     for number in range(15):
         watch.put(f"{ORDERS}/{number}.csv")
-    assert [watch.asked(), watch.asked(), watch.asked()] == [["raw_orders"], ["raw_orders"], []]
+    assert [watch.look().look for _ in range(3)] == [True, True, False]
     assert watch.left() == 0
-
-
-def test_a_message_that_comes_twice_asks_for_no_second_run_and_a_new_write_of_the_object_does(watch: Watch) -> None:
-    watch.send(watch.event(f"{ORDERS}/a.csv"))
-    watch.send(watch.event(f"{ORDERS}/b.csv"))
-    assert watch.asked() == ["raw_orders"]
-    watch.send(watch.event(f"{ORDERS}/a.csv"))
-    assert watch.asked() == []
-    watch.send(watch.event(f"{ORDERS}/a.csv", sequencer="2"))
-    assert watch.asked() == ["raw_orders"]
 
 
 def test_a_notification_by_sns_and_one_by_eventbridge_are_read_as_well(watch: Watch) -> None:
@@ -267,17 +249,15 @@ def test_what_is_no_delivery_asks_for_nothing_and_is_deleted(watch: Watch) -> No
         watch.send(watch.event(key))
     watch.send(watch.event(f"{ORDERS}/a.csv", name="ObjectRemoved:Delete"))
     watch.send({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": watch.bucket})
-    result = watch.tick()
-    assert not result.run_requests
-    assert "no new delivery" in str(result.skip_message)
-    watch.tick()
+    assert not watch.look().look
+    watch.look()
     assert watch.left() == 0
 
 
 def test_a_source_without_a_contract_is_told_and_its_message_deleted(watch: Watch) -> None:
     watch.put(f"{LANDING}/returns/a.csv")
-    assert "no readable contract for landing/returns" in str(watch.tick().skip_message)
-    watch.tick()
+    assert "no readable contract for landing/returns" in watch.look().told
+    watch.look()
     assert watch.left() == 0
 
 
@@ -286,11 +266,10 @@ def test_messages_that_are_no_notification_are_told_and_deleted_without_their_te
     for body in strange:
         watch.send(body)
     watch.put(f"{ORDERS}/a.csv")
-    assert watch.asked() == ["raw_orders"]  # a bad message costs no other
-    for body in strange:
-        watch.send(body)
-    assert watch.tick().skip_message == "6 messages are no notification of S3 and were dropped"
-    watch.tick()
+    found = watch.look()
+    assert found.look  # a bad message costs no other
+    assert found.told == "6 messages are not notifications of S3 and were dropped"
+    watch.look()
     assert watch.left() == 0
 
 
@@ -300,16 +279,17 @@ def test_a_queue_that_is_not_there_is_named_with_the_setting(watch: Watch) -> No
         LandingQueue(settings).receive(1)
 
 
-def test_the_list_stays_as_a_slow_net_beside_the_queue(watch: Watch) -> None:
-    watch.put(f"{ORDERS}/a.csv")
-    assert watch.asked(name="landing_sensor") == ["raw_orders"]
-    assert watch.asked(name="landing_sensor") == []
-    assert watch.repository.get_sensor_def("landing_sensor").minimum_interval_seconds == landing_sensors.BESIDE_A_QUEUE
+def test_beside_the_queue_the_prefix_is_listed_now_and_then(watch: Watch) -> None:
+    watch.now += BESIDE_A_QUEUE - timedelta(seconds=1)
+    assert not watch.look().look
+    watch.now += timedelta(seconds=1)
+    assert watch.look().look
+    assert not watch.look().look
 
 
-def test_the_cursor_of_the_queue_stays_small(watch: Watch) -> None:
+def test_what_a_look_keeps_stays_small(watch: Watch) -> None:
     for number in range(60):
         watch.send(watch.event(f"{ORDERS}/{number}.csv"))
-    sizes = [len(watch.tick().cursor or "") for _ in range(3)]
+    sizes = [len(json.dumps(watch.look().seen)) for _ in range(3)]
     assert max(sizes) < 64_000
-    assert len(json.loads(watch.cursors["landing_queue_sensor"] or "")["handles"]) == 0
+    assert len(watch.seen["handles"]) == 0

@@ -86,7 +86,10 @@ def shop(new_home: Path, tmp_path: Path) -> Iterator[Home]:
 
 def test_nothing_is_asked_for_while_nothing_has_landed(shop: Home) -> None:
     shop.carry_out(shop.asked())  # tables are made, empty
-    assert shop.tick() == f"everything is up to date for {week(HISTORY).date()}"
+    assert shop.tick() == (
+        "everything is up to date for 2023-09-10, without a plan: no version of lapse_model and lifetime_value_model "
+        "may serve. Next is what lands, and the snapshot of 2023-09-17 once that day has begun"
+    )
 
 
 def test_a_file_that_lands_asks_for_the_lake_with_the_reason_and_once(shop: Home) -> None:
