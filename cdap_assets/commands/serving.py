@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cdap_assets.commands.home import console
+from cdap_assets.commands.reloading import follow_contracts, reload_definitions
 from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
 from resources.stores.object_store import ObjectStore, read_bytes
@@ -102,6 +104,9 @@ def serve(settings: Settings) -> None:
             for command in commands.values()
         ]
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stop = threading.Event()
+        reload = partial(reload_definitions, (LOOPBACK, settings.dagster_port))
+        threading.Thread(target=follow_contracts, args=(settings, reload, stop), daemon=True).start()
         console.print(f"Dagster  http://{LOOPBACK}:{settings.dagster_port}")
         console.print(f"MLflow   {settings.mlflow_uri or f'http://{LOOPBACK}:{settings.mlflow_port}'}")
         for page in Stores(settings).pages.list():
@@ -114,6 +119,7 @@ def serve(settings: Settings) -> None:
         except KeyboardInterrupt:
             console.print("stopping")
         finally:
+            stop.set()
             for process in processes:
                 _end(process)
             pages.shutdown()

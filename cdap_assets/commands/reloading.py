@@ -1,0 +1,40 @@
+"""While `cdap ui` runs, Dagster loads contracts anew when their files change: nobody has to press Reload."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from resources.settings import Settings
+
+EVERY = 5.0  # seconds
+LOCATION = "cdap"  # as workspace.yaml and pyproject.toml name it
+
+Files = frozenset[tuple[str, int, int]]
+
+
+def follow_contracts(settings: Settings, reload: Callable[[], bool], stop: threading.Event) -> None:
+    """Call ``reload`` after each change of a contract, and again while it says that it failed, until ``stop``."""
+    known = contract_files(settings)
+    while not stop.wait(EVERY):
+        now = contract_files(settings)
+        if now != known and reload():
+            known = now
+
+
+def contract_files(settings: Settings) -> Files:
+    """Name, time of writing and size of each contract."""
+    found = ((path.name, path.stat()) for path in settings.contracts.glob("*.yaml"))
+    return frozenset((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+
+
+def reload_definitions(address: tuple[str, int]) -> bool:
+    """Have the Dagster at ``address`` load its definitions anew; false when it could not, as one that starts."""
+    from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError, ReloadRepositoryLocationStatus
+    from requests import RequestException
+
+    try:
+        client = DagsterGraphQLClient(*address)
+        return client.reload_repository_location(LOCATION).status is ReloadRepositoryLocationStatus.SUCCESS
+    except (DagsterGraphQLClientError, RequestException):
+        return False
