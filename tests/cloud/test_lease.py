@@ -18,7 +18,7 @@ from resources.settings import Settings
 from resources.stores import lease
 from resources.stores.busy import Busy, LockLost
 from resources.stores.lease import Lease
-from resources.stores.lock import confirm, exclusive
+from resources.stores.lock import confirm, exclusive, holder_of
 from resources.stores.object_store import read_bytes
 from resources.stores.s3_store import S3Store
 from tests.cloud.account import Aws
@@ -65,6 +65,17 @@ def test_who_holds_a_lock_is_told_to_whoever_comes_and_the_next_one_follows(sett
     began = time.monotonic()
     with exclusive(settings, "run", timeout=0):
         assert time.monotonic() - began < 1
+
+
+def test_who_holds_a_lease_is_told_without_waiting_and_its_mark_changes_with_each_renewal(settings: Settings) -> None:
+    assert holder_of(settings, "run") is None
+    with exclusive(settings, "run", timeout=0, holder="Dagster run 12345678 since 08:00 UTC"):
+        first = holder_of(settings, "run")
+        assert first is not None
+        assert first.name == "Dagster run 12345678 since 08:00 UTC"
+        confirm()
+        assert holder_of(settings, "run") not in (None, first)
+    assert holder_of(settings, "run") is None
 
 
 def test_a_holder_at_work_for_longer_than_a_lease_keeps_it(settings: Settings) -> None:

@@ -17,9 +17,10 @@ import pytest
 from cdap_assets.commands.running import run
 from cdap_assets.definitions import definitions_of
 from cdap_assets.work import executor
-from cdap_assets.work.main_job_sensor import KEY, NAME
+from cdap_assets.work.main_job_sensor import GONE, KEY, NAME
 from cdap_assets.work.run_lock import holding
-from resources.stores.busy import Busy
+from cdap_assets.work.stages import due, latest_snapshot
+from resources.stores.busy import Busy, Holder
 from tests.shop import FIRST
 from tests.work.living_shop import HISTORY, LIVE, LivingShop, week
 
@@ -218,3 +219,29 @@ def test_cdap_run_refuses_beside_a_run_of_dagster_and_names_it(shop: Home, monke
     [message] = refused
     assert f"is being run by Dagster run {result.run_id[:8]}, refresh_lake (process {os.getpid()} of " in message
     assert message.endswith("since 2023-09-10 08:00 UTC; wait for it, or stop it")
+
+
+def test_a_lease_that_nobody_renews_any_more_holds_up_nobody_and_one_that_is_renewed_does(
+    shop: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [Holder("Dagster run 12345678, refresh_lake", "first")]
+    monkeypatch.setattr("cdap_assets.work.main_job_sensor.holder_of", lambda *_: held[0])
+    shop.deliver("monday.csv", FIRST, FEW_DAYS)
+    at_work = "Dagster run 12345678, refresh_lake is at work"
+    assert shop.tick() == at_work
+    shop.now += GONE
+    held[0] = Holder(held[0].name, "renewed")
+    assert shop.tick() == at_work
+    shop.now += GONE - timedelta(seconds=1)
+    assert shop.tick() == at_work
+    shop.now += timedelta(seconds=1)
+    assert isinstance(shop.tick(), dg.RunRequest)
+
+
+def test_where_the_landing_prefix_is_not_to_be_listed_no_delivery_is_looked_for(shop: Home) -> None:
+    shop.deliver("monday.csv", FIRST, FEW_DAYS)
+    target = latest_snapshot(shop.installation)
+    [made] = due(shop.installation, target, look=False)
+    assert made.why.endswith("everything: first build")
+    [landed] = due(shop.installation, target)
+    assert landed.why == "1 new file in orders"
