@@ -14,6 +14,7 @@ LONGEST = (
     "cloud/test_edge_deliveries.py",
     "test_faults.py",
     "test_example.py",
+    "work/test_same_either_way.py",
     "test_own_data.py",
     "cloud/test_tiers.py",
     "cloud/test_publishing.py",

@@ -106,7 +106,7 @@ def test_four_at_once_on_a_new_home_finish_or_say_who_holds_it(tmp_path: Path) -
     ]
     told = [process.communicate(timeout=600) for process in processes]
     assert not [errors for _output, errors in told if "Traceback" in errors]
-    held = [errors for _output, errors in told[:2] if "is being run by process" in " ".join(errors.split())]
+    held = [errors for _output, errors in told[:2] if "is being run by `cdap run` (process" in " ".join(errors.split())]
     assert len(held) <= 1
     assert [process.returncode for process in processes[2:]] == [0, 0], told[2:]
     lake = product.open(settings.home)
