@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 POLL_SECONDS = 0.5
+LOCK = "run"  # what one run of the main job at a time holds
 
 
 class RunFailed(RuntimeError):
@@ -64,7 +65,7 @@ def run(home: Installation, asked: date | None) -> Outcome:
             stage = find()
             if stage is not None:
                 # Dagster is loaded only when there is something to run
-                runner = runner or stack.enter_context(_runner(home))
+                runner = runner or stack.enter_context(_runner(home, LOCK))
                 runner.execute(stage)
                 done.append(stage)
     return Outcome(target, tuple(done), time.perf_counter() - started)
@@ -74,10 +75,10 @@ def run(home: Installation, asked: date | None) -> Outcome:
 def holding(settings: Settings) -> Iterator[None]:
     """Hold the home for one run of the main job at a time. Raises ``ValueError`` that says who holds it."""
     try:
-        with exclusive(settings, "run", timeout=0):
+        with exclusive(settings, LOCK, timeout=0):
             yield
     except Busy as error:
-        if error.name != "run":
+        if error.name != LOCK:
             raise
         raise ValueError(f"{settings.home} is being run by {error.holder}; wait for it, or stop it") from error
 
@@ -94,9 +95,16 @@ class _Seen:
 class Runner:
     """Executes stages as Dagster runs in this process, recorded in the home's instance."""
 
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, broken: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        broken: Iterable[str] = (),
+        lock: str | None = None,
+    ) -> None:
         self.definitions = definitions
         self.instance = instance
+        self.lock = lock
         self.broken = {f"raw_{name}" for name in broken}
 
     def execute(self, stage: Stage) -> None:
@@ -110,6 +118,8 @@ class Runner:
         import dagster as dg
         from sqlalchemy.exc import SQLAlchemyError
 
+        from cdap_assets.commands.run_origin import run_tags
+
         job = self.definitions.resolve_job_def(stage.job)
         run_id = str(uuid.uuid4())
         options: dict[str, Any] = {"run_id": run_id, "instance": self.instance, "raise_on_error": False}
@@ -118,11 +128,12 @@ class Runner:
             # the asset that stands for a broken contract would only fail, and keep the rest from going on
             options["asset_selection"] = [dg.AssetKey(name) for name in sorted(assets - self.broken)]
         options["run_config"] = {**stage.config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        options["tags"] = run_tags(stage, self.lock)
         if span is not None and span[0] == span[1]:
             options["partition_key"] = span[0].isoformat()
         elif span is not None:
             begin, end = span
-            options["tags"] = {
+            options["tags"] |= {
                 "dagster/asset_partition_range_start": begin.isoformat(),
                 "dagster/asset_partition_range_end": end.isoformat(),
             }
@@ -194,14 +205,19 @@ def execute(home: Installation, stage: Stage) -> None:
 
 
 @contextmanager
-def _runner(home: Installation) -> Iterator[Runner]:
+def _runner(home: Installation, lock: str | None = None) -> Iterator[Runner]:
+    """A runner, in a process that holds ``lock`` for as long."""
+    from cdap_assets.commands.run_origin import end_dead_runs, give_origin
     from cdap_assets.definitions import definitions_of
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(home.settings.home) as instance:
         definitions = definitions_of(home)
         collect_seldom()
-        yield Runner(definitions, instance, home.lineage.broken)
+        give_origin(instance, definitions.get_repository_def().name)
+        if lock is not None:
+            end_dead_runs(instance, lock)
+        yield Runner(definitions, instance, home.lineage.broken, lock)
 
 
 def _progress() -> Progress:
@@ -223,6 +239,6 @@ def backfill(home: Installation, first: date, last: date) -> list[date]:
     weeks = weeks_between(max(first, home.settings.first_snapshot), last)
     if not weeks:
         raise stages.NoSnapshot(f"there is no snapshot from {first} to {last}")
-    with holding(home.settings), _runner(home) as runner:
+    with holding(home.settings), _runner(home, LOCK) as runner:
         runner.execute(Stage("build_snapshots", "features", f"{len(weeks)} snapshots anew", tuple(weeks)))
     return weeks
