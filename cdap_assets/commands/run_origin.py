@@ -6,7 +6,6 @@ one without the tag that Dagster makes of it.
 
 from __future__ import annotations
 
-import functools
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,11 +41,10 @@ def give_origin(instance: dg.DagsterInstance, repository: str) -> None:
     origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), repository)
     create = instance.create_run_for_job
 
-    @functools.wraps(create)
     def create_run_for_job(job_def: dg.JobDefinition, **named: Any) -> dg.DagsterRun:
         return create(job_def, **{"remote_job_origin": origin.get_job_origin(job_def.name), **named})
 
-    instance.create_run_for_job = create_run_for_job  # type: ignore[method-assign]
+    instance.create_run_for_job = create_run_for_job  # type: ignore[method-assign, assignment]
 
 
 def end_dead_runs(instance: dg.DagsterInstance, lock: str) -> list[str]:
