@@ -7,7 +7,7 @@ from pydantic import Field
 
 from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.decisions import Desk, Unfinished, approve, reject
-from cdap_assets.retention.ledger import deciding
+from cdap_assets.retention.ledger import PLANS, deciding
 from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.retention_policy import RetentionPolicyError
@@ -33,7 +33,11 @@ class Decision(dg.Config):
     first: int | None = Field(None, description="approve only so many contacts, by value at stake per cost; empty: all")
 
 
-@dg.op(out=dg.Out(dg.Nothing), description="Decides about a plan, renews its page, and exports an approved one.")
+@dg.op(
+    out=dg.Out(dg.Nothing),
+    pool=PLANS,
+    description="Decides about a plan, renews its page, and exports an approved one.",
+)
 def decide(
     context: dg.OpExecutionContext,
     config: Decision,
@@ -69,7 +73,10 @@ def _report(context: dg.OpExecutionContext, lakehouse: Lakehouse) -> None:
         context.log.warning("`plan_events` and `arms` are shown as they were until the next decision: %s", busy)
 
 
-@dg.job(description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.")
+@dg.job(
+    tags={"dagster/max_retries": "0"},  # a person sees what came of a decision before it is made again
+    description="Approve or reject a retention plan in the name of a person, as `cdap plan approve` does.",
+)
 def decide_plan() -> None:
     """One decision."""
     decide()

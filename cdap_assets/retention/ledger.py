@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DRAFT, APPROVED, PARTLY, REJECTED = "draft", "approved", "partly approved", "rejected"
 # events of one instant, in the order in which they can have happened
 ORDER = ("drafted", "dropped", "added", APPROVED, PARTLY, REJECTED, "exported")
+PLANS = "plans"  # the lock and the pool of whoever drafts a plan or decides about one
 LOCK_SECONDS = 30.0
 
 
@@ -387,7 +388,7 @@ def deciding(settings: Settings) -> Iterator[None]:
     What is decided is written only while the lock is this process's own still.
     """
     try:
-        with exclusive(settings, "plans", timeout=LOCK_SECONDS):
+        with exclusive(settings, PLANS, timeout=LOCK_SECONDS):
             yield
     except Busy as error:
         raise PlanRefused(str(error)) from error

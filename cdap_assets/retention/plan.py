@@ -9,7 +9,7 @@ import ibis
 
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.models.training import DataEnds
-from cdap_assets.retention.ledger import deciding, fixed_arms, plan_basis, plan_states, record_draft
+from cdap_assets.retention.ledger import PLANS, deciding, fixed_arms, plan_basis, plan_states, record_draft
 from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy
@@ -53,6 +53,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=VERSION,
+        pool=PLANS,
         description=RETENTION_PLAN.description,
         metadata={"cdap/table": RETENTION_PLAN.name},
     )

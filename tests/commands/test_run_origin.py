@@ -8,10 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget  # the webserver's view of a code location
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from cdap_assets.commands import running
@@ -19,6 +15,7 @@ from cdap_assets.commands.run_origin import LOCATION, LONGEST, end_dead_runs, sh
 from cdap_assets.installation import Installation
 from cdap_assets.work.stages import Stage
 from resources.settings import Settings
+from tests.code_location import code_location
 from tests.shop import CLOCK, make_new_shop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*environment_vars:DeprecationWarning")  # of Dagster's own snapshots
@@ -43,9 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def asked(query: str) -> dict[str, Any]:
     """What the webserver answers about the home, whose code location it has loaded under the UI's name."""
-    module = LoadableTargetOrigin(module_name="cdap_assets.definitions")
-    target = InProcessTestWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, location_name=LOCATION))
-    with dg.DagsterInstance.get() as instance, WorkspaceProcessContext(instance, target) as webserver:
+    with dg.DagsterInstance.get() as instance, code_location(instance) as webserver:
         answer: dict[str, Any] = execute_dagster_graphql(webserver.create_request_context(), query).data
         return answer
 
