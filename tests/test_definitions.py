@@ -8,7 +8,7 @@ import sys
 import tomllib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS, EXAMPLE_FIRST_SNAPSHOT, EXAMPLE_ZONE, TEMPLATES
 from cdap_assets.commands.run_origin import LOCATION
 from cdap_assets.definitions import build_definitions
-from resources.settings import Settings
+from resources.settings import Group, Settings
 from tests.conftest import environment
 from tests.shop import CONTRACT
 
@@ -156,6 +156,17 @@ def test_every_asset_says_what_it_is_whose_it_is_and_where_it_belongs(tmp_path: 
         assert spec.description, spec.key
         assert spec.owners, spec.key
         assert spec.group_name not in (None, "default"), spec.key
+        assert spec.kinds, spec.key
+
+
+def test_owners_and_tags_of_assets_are_those_of_the_settings(tmp_path: Path) -> None:
+    own = {"*": "team:crm", "models": "ann@example.com"}
+    settings = example(tmp_path / "home").model_copy(update={"owners": own, "tags": {"cost-center": "4711"}})
+    specs = list(build_definitions(settings).resolve_all_asset_specs())
+    assert {spec.group_name for spec in specs} == set(get_args(Group))
+    for spec in specs:
+        assert spec.owners == ["ann@example.com" if spec.group_name == "models" else "team:crm"]
+        assert spec.tags["cost-center"] == "4711"
         assert spec.kinds, spec.key
 
 
