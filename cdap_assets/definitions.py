@@ -71,7 +71,7 @@ def _definitions(home: Installation) -> dg.Definitions:
     if refused is None:
         sensors += storage_sensors(settings, clock, sensor_status(settings))
     return dg.Definitions(
-        assets=with_policy(assets, lineage, settings.engine),
+        assets=with_policy(assets, lineage, settings),
         asset_checks=[*table_checks(specs), *monitoring_checks(specs), *([] if refused else storage_checks())],
         jobs=[*stages, *other_jobs(), decide_plan, *JOBS],
         executor=one_run_at_a_time(home),

@@ -14,14 +14,19 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
+import yaml
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Catalog = Literal["sqlite", "glue", "rest"]
 Engine = Literal["duckdb", "athena", "trino"]
+Group = Literal["raw", "curated", "identity", "profiles", "features", "models", "retention", "storage"]
+OTHERS = "*"  # every group that a mapping does not name
+OWNER = re.compile(r"team:\S+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster takes for one
+TAG = re.compile(r"([\w.-]{1,63}/)?[\w.-]{1,63}", re.ASCII)
 BY_TARGET: dict[str, tuple[Catalog, Engine]] = {"local": ("sqlite", "duckdb"), "aws": ("glue", "athena")}
 
 
@@ -65,6 +70,11 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="where `cdap ui` serves MLflow, on loopback")
     pages_port: int = Field(3001, description="where `cdap ui` serves review pages, on loopback")
     mlflow_uri: str = Field("", description="an MLflow server; empty: the home's own store")
+    owners: Annotated[dict[str, str], NoDecode] = Field(
+        {OTHERS: "team:data", "models": "team:retention", "retention": "team:retention"},
+        description="who owns the assets of each group, * of every other: a team:NAME or an e-mail address",
+    )
+    tags: Annotated[dict[str, str], NoDecode] = Field({}, description="tags of every asset in Dagster")
     automation: bool = Field(False, description="whether sensors and schedules run once Dagster's daemon does")
 
     @model_validator(mode="before")
@@ -113,6 +123,43 @@ class Settings(BaseSettings):
             raise ValueError(f"{value} is a {value:%A}; snapshots are weekly on Sundays")
         return value
 
+    @field_validator("owners", "tags", mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        """YAML, of which JSON is a part: ``{retention: ann@example.com, "*": "team:data"}``."""
+        try:
+            found = yaml.load(value, yaml.BaseLoader) if isinstance(value, str) else value  # all values are text
+        except yaml.YAMLError as error:
+            raise ValueError(f"{value!r} is not YAML: {str(error).splitlines()[0]}") from error
+        if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+            raise ValueError(f"{value!r} is not a mapping of texts; write one such as {{name: value}}")
+        return found
+
+    @field_validator("owners")
+    @classmethod
+    def _owners_of_groups(cls, value: dict[str, str]) -> dict[str, str]:
+        groups = (*get_args(Group), OTHERS)
+        if unknown := [group for group in value if group not in groups]:
+            raise ValueError(f"{unknown[0]!r} is not a group of assets; the groups are {', '.join(groups)}")
+        if missing := [group for group in groups if group not in value and OTHERS not in value]:
+            raise ValueError(f"nobody owns {missing[0]}; name an owner under '{OTHERS}' for every other group")
+        if wrong := [owner for owner in value.values() if not OWNER.fullmatch(owner)]:
+            raise ValueError(f"{wrong[0]!r} is not an owner; write team:NAME or an e-mail address")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _short_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not TAG.fullmatch(name) or name.startswith("dagster/"):
+                raise ValueError(
+                    f"{name!r} is not the name of a tag; write up to 63 letters, digits, _, - or ., after a prefix/ of "
+                    "yours if you like"
+                )
+            if not TAG.fullmatch(text) or "/" in text:
+                raise ValueError(f"tag {name}: {text!r} is not a value; write up to 63 letters, digits, _, - or .")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -139,6 +186,10 @@ class Settings(BaseSettings):
     def shared(self) -> bool:
         """Whether several machines work on this installation, through a shared catalog and S3."""
         return self.catalog != "sqlite"
+
+    def owner_of(self, group: str) -> str:
+        """Who owns the assets of a group."""
+        return self.owners.get(group) or self.owners[OTHERS]
 
     def root(self, name: str) -> str:
         """The address of a store.

@@ -8,16 +8,17 @@ import sys
 import tomllib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
 import yaml
 from syrupy.assertion import SnapshotAssertion
 
-from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS, EXAMPLE_FIRST_SNAPSHOT, EXAMPLE_ZONE
+from cdap_assets.commands.new_home import EXAMPLE_CONTRACTS, EXAMPLE_FIRST_SNAPSHOT, EXAMPLE_ZONE, TEMPLATES
+from cdap_assets.commands.run_origin import LOCATION
 from cdap_assets.definitions import build_definitions
-from resources.settings import Settings
+from resources.settings import Group, Settings
 from tests.conftest import environment
 from tests.shop import CONTRACT
 
@@ -83,11 +84,39 @@ def test_a_home_that_is_missing_or_empty_loads_and_is_not_written_to(tmp_path: P
 
 
 def test_workspace_and_project_file_name_the_same_module_and_location() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dagster"]
-    [entry] = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    project, dg_project = tool["dagster"], tool["dg"]["project"]
+    [entry] = yaml.safe_load((TEMPLATES / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
     module = entry["python_module"]
-    assert module["module_name"] == project["module_name"] == "cdap_assets.definitions"
-    assert module["location_name"] == project["code_location_name"]
+    assert module["module_name"] == project["module_name"] == dg_project["code_location_target_module"]
+    assert module["location_name"] == project["code_location_name"] == dg_project["code_location_name"] == LOCATION
+
+
+def dg_command(home: Path, *arguments: str) -> str:
+    """What Dagster's `dg` prints about a home, run in the folder of the repo."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dg", *arguments],
+        env=environment(home, DAGSTER_DISABLE_TELEMETRY="yes"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_dg_checks_the_definitions_of_a_home(tmp_path: Path) -> None:
+    example(tmp_path / "home")
+    assert "All definitions loaded successfully" in dg_command(tmp_path / "home", "check", "defs")
+
+
+def test_dg_lists_the_definitions_of_a_home(tmp_path: Path) -> None:
+    settings = example(tmp_path / "home")
+    listed = json.loads(dg_command(settings.home, "list", "defs", "--json"))
+    assert {found["asset_key"] for found in listed["assets"]} == keys(build_definitions(settings))
+    assert {"decide_plan", "refresh_lake"} <= {found["name"] for found in listed["jobs"]}
 
 
 def test_definitions_are_fresh_each_time_and_belong_to_their_own_home(tmp_path: Path) -> None:
@@ -127,6 +156,17 @@ def test_every_asset_says_what_it_is_whose_it_is_and_where_it_belongs(tmp_path: 
         assert spec.description, spec.key
         assert spec.owners, spec.key
         assert spec.group_name not in (None, "default"), spec.key
+        assert spec.kinds, spec.key
+
+
+def test_owners_and_tags_of_assets_are_those_of_the_settings(tmp_path: Path) -> None:
+    own = {"*": "team:crm", "models": "ann@example.com"}
+    settings = example(tmp_path / "home").model_copy(update={"owners": own, "tags": {"cost-center": "4711"}})
+    specs = list(build_definitions(settings).resolve_all_asset_specs())
+    assert {spec.group_name for spec in specs} == set(get_args(Group))
+    for spec in specs:
+        assert spec.owners == ["ann@example.com" if spec.group_name == "models" else "team:crm"]
+        assert spec.tags["cost-center"] == "4711"
         assert spec.kinds, spec.key
 
 

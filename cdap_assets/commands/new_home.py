@@ -41,7 +41,7 @@ def make_home(home: Path, *, example: bool, timezone: str = "UTC", first_snapsho
             shutil.copy(data / f"{contract.stem}.parquet", landing / f"{contract.stem}.parquet")
     else:
         shutil.copy(TEMPLATES / "contract.yaml", home / "contracts" / "orders.yaml.example")
-    _write_files(home, timezone, first_snapshot)
+    _write_files(home, timezone, first_snapshot, also="_local")
     return Settings.load(home)
 
 
@@ -65,12 +65,12 @@ def _refuse(home: Path, timezone: str, first_snapshot: date) -> None:
     Settings.model_validate({"home": home, "timezone": timezone, "first_snapshot": first_snapshot})
 
 
-def _write_files(home: Path, timezone: str, first_snapshot: date, also: str = "") -> None:
+def _write_files(home: Path, timezone: str, first_snapshot: date, also: str) -> None:
     """What every home has, and below it what only one on ``also`` has, so that nothing is kept in two places."""
 
     def template(stem: str, suffix: str) -> str:
-        parts = [stem, f"{stem}{also}"] if also else [stem]
-        return "\n".join((TEMPLATES / f"{part}.{suffix}").read_text(encoding="utf-8") for part in parts)
+        parts = (TEMPLATES / f"{part}.{suffix}" for part in (stem, f"{stem}{also}"))
+        return "\n".join(part.read_text(encoding="utf-8") for part in parts if part.exists())
 
     shutil.copy(TEMPLATES / "retention.yaml", home / "retention.yaml")
     (home / "dagster" / "dagster.yaml").write_text(template("dagster", "yaml"), encoding="utf-8")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from cdap_assets.commands.home import console, home_installation, told
+from cdap_assets.commands.home import console, errors, home_installation, told
 from cdap_assets.retention import decisions, ledger
-from cdap_assets.retention.plan_id import PlanId
+from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from resources.stores.object_store import readable
 
 if TYPE_CHECKING:
+    from cdap_assets.installation import Installation
     from cdap_assets.retention.export import Export
 
 app = typer.Typer(help="Look at retention plans, change drafts, decide about them.", no_args_is_help=True)
@@ -91,8 +94,8 @@ def edit(
     by: str = By,
 ) -> None:
     """Take customers out of a draft or put some in, with a reason."""
-    with told():
-        state = decisions.edit(_desk(), PlanId.parse(plan_id), drop=drop, add=add, by=by, reason=reason).state
+    with told(), _reported() as desk:
+        state = decisions.edit(desk, PlanId.parse(plan_id), drop=drop, add=add, by=by, reason=reason).state
     console.print(f"plan {plan_id}: {len(state.dropped)} dropped, {len(state.added)} added so far")
 
 
@@ -105,9 +108,9 @@ def approve(
     export: bool = typer.Option(True, help="write the activation files at once"),
 ) -> None:
     """Approve a plan, whole or in part, and write its activation files."""
-    with told():
+    with told(), _reported() as desk:
         wanted = PlanId.parse(plan_id)
-        decided = decisions.approve(_desk(), wanted, by=by, first=first, note=note, with_files=export)
+        decided = decisions.approve(desk, wanted, by=by, first=first, note=note, with_files=export)
     state = decided.state
     console.print(f"plan {plan_id} is {state.state} by {by}: {state.approved_contacts:,} contacts")
     if decided.export:
@@ -117,22 +120,45 @@ def approve(
 @app.command()
 def reject(plan_id: str, by: str = By, reason: str = typer.Option(..., "--reason")) -> None:
     """Reject a plan, with a reason."""
-    with told():
-        decisions.reject(_desk(), PlanId.parse(plan_id), by=by, reason=reason)
+    with told(), _reported() as desk:
+        decisions.reject(desk, PlanId.parse(plan_id), by=by, reason=reason)
     console.print(f"plan {plan_id} is rejected by {by}")
 
 
 @app.command("export")
 def export_plan(plan_id: str, by: str = By) -> None:
     """Write the activation files of an approved plan again."""
-    with told():
-        written = decisions.export(_desk(), PlanId.parse(plan_id), by=by)
+    with told(), _reported() as desk:
+        written = decisions.export(desk, PlanId.parse(plan_id), by=by)
     _show_export(plan_id, written)
 
 
-def _desk() -> decisions.Desk:
+@contextmanager
+def _reported() -> Iterator[decisions.Desk]:
+    """A desk for one decision, of which Dagster is told once it stands, also when what was to follow it has failed."""
     home = home_installation()
-    return decisions.Desk(home.lakehouse, home.registry, home.clock, home.lineage.closed)
+    try:
+        yield decisions.Desk(home.lakehouse, home.registry, home.clock, home.lineage.closed)
+    except decisions.Unfinished:
+        _report(home)
+        raise
+    _report(home)
+
+
+def _report(home: Installation) -> None:
+    """Tell Dagster what was decided. Where it cannot be told the decision stands, and the next one makes up for it."""
+    import dagster as dg
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from cdap_assets.commands.instance import InstanceUnavailable, open_instance
+    from cdap_assets.retention.materializations import report
+
+    try:
+        with ledger.deciding(home.settings), open_instance(home.settings.home) as instance:
+            report(home.lakehouse, instance, instance.report_runless_asset_event)
+    except (InstanceUnavailable, PlanRefused, OSError, SQLAlchemyError, dg.DagsterError) as error:
+        errors.print("Dagster could not be told: its pages show `plan_events` and `arms` as they were until the next")
+        errors.print(f"decision. What was decided stands. The reason: {str(error).splitlines()[0]}", markup=False)
 
 
 def _show_export(plan_id: str, written: Export) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from resources.settings import Settings
 
 EVERY = 5.0  # seconds
-LOCATION = "cdap"  # as workspace.yaml and pyproject.toml name it
 
 Files = frozenset[tuple[str, int, int]]
 
@@ -32,6 +31,8 @@ def reload_definitions(address: tuple[str, int]) -> bool:
     """Have the Dagster at ``address`` load its definitions anew; false when it could not, as one that starts."""
     from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError, ReloadRepositoryLocationStatus
     from requests import RequestException
+
+    from cdap_assets.commands.run_origin import LOCATION
 
     try:
         client = DagsterGraphQLClient(*address)

@@ -17,7 +17,7 @@ from cdap_assets.commands.home import console
 from cdap_assets.commands.instance import collect_seldom, open_instance
 from cdap_assets.installation import Installation
 from cdap_assets.work import stages
-from cdap_assets.work.run_lock import holding
+from cdap_assets.work.run_lock import LOCK, holding
 from cdap_assets.work.stages import Stage
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(home: Installation, asked: date | None) -> Outcome:
         runner: Runner | None = None
         for stage in stages.due(home, target):
             # Dagster is loaded only when there is something to run
-            runner = runner or stack.enter_context(_runner(home))
+            runner = runner or stack.enter_context(_runner(home, LOCK))
             runner.execute(stage)
             done.append(stage)
     return Outcome(target, tuple(done), time.perf_counter() - started)
@@ -72,9 +72,16 @@ class _Seen:
 class Runner:
     """Executes stages as Dagster runs in this process, recorded in the home's instance."""
 
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, broken: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        broken: Iterable[str] = (),
+        lock: str | None = None,
+    ) -> None:
         self.definitions = definitions
         self.instance = instance
+        self.lock = lock
         self.broken = {f"raw_{name}" for name in broken}
 
     def execute(self, stage: Stage) -> None:
@@ -87,6 +94,8 @@ class Runner:
         import dagster as dg
         from sqlalchemy.exc import SQLAlchemyError
 
+        from cdap_assets.commands.run_origin import run_tags
+
         job = self.definitions.resolve_job_def(stage.job)
         run_id = str(uuid.uuid4())
         options: dict[str, Any] = {"run_id": run_id, "instance": self.instance, "raise_on_error": False}
@@ -95,7 +104,7 @@ class Runner:
             # the asset that stands for a broken contract would only fail, and keep the rest from going on
             options["asset_selection"] = [dg.AssetKey(name) for name in sorted(assets - self.broken)]
         options["run_config"] = {**stage.config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        options["tags"] = stage.tags
+        options["tags"] = run_tags(stage, self.lock)
         options["partition_key"] = stage.partition_key
         results: list[Any] = []
         broke: list[Exception] = []
@@ -165,14 +174,19 @@ def execute(home: Installation, stage: Stage) -> None:
 
 
 @contextmanager
-def _runner(home: Installation) -> Iterator[Runner]:
+def _runner(home: Installation, lock: str | None = None) -> Iterator[Runner]:
+    """A runner, in a process that holds ``lock`` for as long."""
+    from cdap_assets.commands.run_origin import end_dead_runs, give_origin
     from cdap_assets.definitions import definitions_of
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(home.settings.home) as instance:
         definitions = definitions_of(home)
         collect_seldom()
-        yield Runner(definitions, instance, home.lineage.broken)
+        give_origin(instance, definitions.get_repository_def().name)
+        if lock is not None:
+            end_dead_runs(instance, lock)
+        yield Runner(definitions, instance, home.lineage.broken, lock)
 
 
 def _progress() -> Progress:
@@ -194,6 +208,6 @@ def backfill(home: Installation, first: date, last: date) -> list[date]:
     weeks = weeks_between(max(first, home.settings.first_snapshot), last)
     if not weeks:
         raise stages.NoSnapshot(f"there is no snapshot from {first} to {last}")
-    with holding(home, "`cdap backfill`"), _runner(home) as runner:
+    with holding(home, "`cdap backfill`"), _runner(home, LOCK) as runner:
         runner.execute(Stage("build_snapshots", "features", f"{len(weeks)} snapshots anew", tuple(weeks)))
     return weeks

@@ -65,8 +65,7 @@ def serve(settings: Settings) -> None:
     _ = registry.client  # sets up the database once, before the server's workers race for it
     pages = pages_server(settings)
     threading.Thread(target=pages.serve_forever, daemon=True).start()
-    workspace = Path(__file__).parents[2] / "workspace.yaml"
-    location = ["-w", str(workspace)] if workspace.exists() else ["-m", "cdap_assets.definitions"]
+    workspace = Path(__file__).parents[1] / "templates" / "workspace.yaml"
     commands = {
         "Dagster": [
             sys.executable,
@@ -77,7 +76,8 @@ def serve(settings: Settings) -> None:
             LOOPBACK,
             "-p",
             str(settings.dagster_port),
-            *location,
+            "-w",
+            str(workspace),
         ],
     }
     if not settings.mlflow_uri:

@@ -24,6 +24,7 @@ def model_asset(recipe: ModelRecipe[Own]) -> dg.AssetsDefinition:
         code_version=recipe.code_version,
         check_specs=gate_specs(recipe.name, recipe.gates),
         retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
+        pool="training",  # two trainings at once may want more memory than there is
         description=recipe.description,
     )
     def trained_model(

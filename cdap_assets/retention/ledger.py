@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DRAFT, APPROVED, PARTLY, REJECTED = "draft", "approved", "partly approved", "rejected"
 # events of one instant, in the order in which they can have happened
 ORDER = ("drafted", "dropped", "added", APPROVED, PARTLY, REJECTED, "exported")
+PLANS = "plans"  # the lock and the pool of whoever drafts a plan or decides about one
 LOCK_SECONDS = 30.0
 
 
@@ -327,12 +328,14 @@ def _arm(customer: str, arm: str, plan_id: PlanId | None, at: datetime) -> dict[
 
 def _write(session: Session, events: list[dict[str, Any]]) -> None:
     if events:
-        _append(session, PLAN_EVENTS, events)
+        _append(session, PLAN_EVENTS, events, event=", ".join(dict.fromkeys(event["event"] for event in events)))
 
 
-def _append(session: Session, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
+def _append(session: Session, spec: TableSpec, rows: list[dict[str, Any]], **recorded: str) -> None:
+    """Add rows of one plan, or of the universal holdout; the snapshot tells the plan."""
     confirm()  # whoever lost the lock has read what another one has decided since
-    session.publish(spec, ibis.memtable(rows, schema=spec.schema()), append=True)
+    provenance = {"plan_id": rows[0]["plan_id"] or "", **recorded}
+    session.publish(spec, ibis.memtable(rows, schema=spec.schema()), provenance=provenance, append=True)
 
 
 def plan_basis(lapse_version: int, value_version: int, reviewed: bool, policy: RetentionPolicy) -> str:
@@ -385,7 +388,7 @@ def deciding(settings: Settings) -> Iterator[None]:
     What is decided is written only while the lock is this process's own still.
     """
     try:
-        with exclusive(settings, "plans", timeout=LOCK_SECONDS):
+        with exclusive(settings, PLANS, timeout=LOCK_SECONDS):
             yield
     except Busy as error:
         raise PlanRefused(str(error)) from error

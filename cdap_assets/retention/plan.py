@@ -9,7 +9,8 @@ import ibis
 
 from cdap_assets.models.scores import CUSTOMER_SCORES
 from cdap_assets.models.training import DataEnds
-from cdap_assets.retention.ledger import deciding, fixed_arms, plan_basis, plan_states, record_draft
+from cdap_assets.retention.ledger import PLANS, deciding, fixed_arms, plan_basis, plan_states, record_draft
+from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy
 from cdap_assets.retention.tables import CONTACT, RETENTION_PLAN
@@ -52,6 +53,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=VERSION,
+        pool=PLANS,
         description=RETENTION_PLAN.description,
         metadata={"cdap/table": RETENTION_PLAN.name},
     )
@@ -79,6 +81,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
                 lakehouse.in_process(context.run.run_id) as session,
             ):
                 drafted = write_draft(DraftInputs(snapshot, policy, session, decided, clock()))
+                report(lakehouse, context.instance, context.log_event)
                 metadata = publish_metadata(RETENTION_PLAN, drafted.published, ibis.memtable(drafted.rows), session)
         except (RetentionPolicyError, NothingToPlan) as error:
             raise dg.Failure(str(error), allow_retries=False) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resources.iceberg.table import INSTANT, Column, Invariant, TableSpec
 
+GROUP = "storage"  # of the assets, and the pool of what moves or deletes files
 TABLE = Column("table_name", "string", "the table", nullable=False)
 PARTITION = Column(
     "partition", "string", "column=value, joined by /; `all` of a table without partitions", nullable=False

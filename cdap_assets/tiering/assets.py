@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from cdap_assets.lineage import Lineage
-from cdap_assets.storage.tables import STORAGE_INVENTORY, STORAGE_SAVINGS, STORAGE_TIERS
+from cdap_assets.storage.tables import GROUP, STORAGE_INVENTORY, STORAGE_SAVINGS, STORAGE_TIERS
 from cdap_assets.table_assets.table_metadata import publish_metadata
 from cdap_assets.tiering.look import inventory_rows, look, saving_rows, tier_rows
 from cdap_assets.tiering.storage_policy import read_terms
@@ -16,7 +16,6 @@ from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 
-GROUP = "storage"
 CENT = Decimal("0.000001")  # prices of one partition are small
 
 
@@ -28,6 +27,7 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
 
     @dg.multi_asset(
         name="look_at_storage",
+        pool=GROUP,
         specs=[
             dg.AssetSpec(STORAGE_INVENTORY.name, group_name=GROUP, description=STORAGE_INVENTORY.description),
             dg.AssetSpec(

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from cdap_assets.lineage import read_lineage
 from cdap_assets.storage.prices import PriceError
+from cdap_assets.storage.tables import GROUP
 from cdap_assets.tiering.moves import EXPIRE, Batch, Refused, restore, tier
 from cdap_assets.tiering.storage_policy import StoragePolicyError
 from resources.clock import Clock
@@ -62,14 +63,19 @@ def _job(
 ) -> dg.JobDefinition:
     """A job of one op of another name, whose run configuration is that of the op."""
 
-    @dg.op(name=op, description=does, config_schema=config.to_fields_dict())
+    @dg.op(name=op, description=does, pool=GROUP, config_schema=config.to_fields_dict())
     def work(
         context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], clock: dg.ResourceParam[Clock]
     ) -> None:
         asked = config(**context.op_config)
         _carried_out(context, lakehouse, asked, lambda batch: move(lakehouse, batch, asked, clock()))
 
-    @dg.job(name=name, description=description, executor_def=dg.in_process_executor)
+    @dg.job(
+        name=name,
+        description=description,
+        executor_def=dg.in_process_executor,
+        tags={"dagster/retry_on_asset_or_op_failure": "false"},
+    )
     def one_batch() -> None:
         work()
 

@@ -5,6 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from cdap_assets.lineage import read_lineage
+from cdap_assets.storage.tables import GROUP
 from cdap_assets.tiering.storage_policy import read_terms, refusal
 from resources.clock import Clock
 from resources.lake.lakehouse import Lakehouse
@@ -15,7 +16,8 @@ LEASE = timedelta(days=1)  # longer than any run: a publish that is under way ke
 
 
 @dg.asset(
-    group_name="storage",
+    group_name=GROUP,
+    pool=GROUP,
     description=(
         "Lets go of old snapshots that nothing needs, where storage.yaml is applied, and deletes files of lake and "
         "archive that no retained table metadata references, such as those that a killed run left, when they are "

@@ -25,24 +25,24 @@ SWEEP_CRON = "0 5 * * *"
 
 
 def with_policy(
-    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], lineage: Lineage, engine: str
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], lineage: Lineage, settings: Settings
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Owners, kinds and freshness for every asset, in one place; ``engine`` computes tables of tables."""
+    """Owners, tags, kinds and freshness for every asset, in one place."""
 
     def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
         group = spec.group_name or ""
         is_model = group == "models" and spec.key.to_user_string() not in MODELS_GROUP_TABLES
-        computed_by = engine if group in COMPUTED_GROUPS else IN_PROCESS
+        computed_by = settings.engine if group in COMPUTED_GROUPS else IN_PROCESS
         changes: dict[str, Any] = {"kinds": MODEL_KINDS if is_model else {"iceberg", computed_by}}
         if not spec.owners:
-            changes["owners"] = ["team:data"] if group not in ("models", "retention") else ["team:retention"]
+            changes["owners"] = [settings.owner_of(group)]
         if (
             lineage.closed is None
             and group in ("curated", "profiles")
             and spec.key.to_user_string() != "customer_links"
         ):
             changes["freshness_policy"] = dg.FreshnessPolicy.time_window(fail_window=FRESH_WITHIN)
-        return spec.replace_attributes(**changes)
+        return spec.replace_attributes(**changes).merge_attributes(tags=settings.tags)
 
     return list(dg.map_asset_specs(policy, assets))
 

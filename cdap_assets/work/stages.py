@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
@@ -34,6 +35,7 @@ from resources.registry.model_decisions import record_decisions
 RETRAIN_DAYS = 28
 UNPARTITIONED = ("raw", "curated", "identity", "profiles")  # the groups of the stage "lake"
 STAGE_TAG, REASON_TAG = "cdap/stage", "cdap/reason"
+LONGEST_REASON = 200  # characters of a tag: PostgreSQL indexes them, and a page shows them in one line
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 CODE_VERSIONS = {lapse_model.NAME: lapse_model.VERSION, lifetime_value_model.NAME: lifetime_value_model.VERSION}
 
@@ -68,7 +70,8 @@ class Stage:
     @property
     def tags(self) -> dict[str, str]:
         """What Dagster tells of a run, and the range of its snapshot dates."""
-        tags = {STAGE_TAG: self.title, REASON_TAG: self.why}
+        reason = textwrap.shorten(self.why, LONGEST_REASON, placeholder=" …")
+        tags = {STAGE_TAG: self.title, REASON_TAG: reason}
         if len(self.partitions) > 1:
             tags[RANGE_START], tags[RANGE_END] = self.partitions[0].isoformat(), self.partitions[-1].isoformat()
         return tags
