@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Catalog = Literal["sqlite", "glue", "rest"]
@@ -27,6 +27,15 @@ BY_TARGET: dict[str, tuple[Catalog, Engine]] = {"local": ("sqlite", "duckdb"), "
 
 class SettingsError(ValueError):
     """Settings that cannot be used together, and which one to write."""
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Each setting that cannot be used, with the reason; what several are wrong about together names them itself."""
+    reasons = []
+    for found in error.errors():
+        name = "".join(f"CDAP_{str(part).upper().removeprefix('CDAP_')}: " for part in found["loc"][-1:])
+        reasons.append(name + found["msg"].removeprefix("Value error, "))
+    return "; ".join(reasons)
 
 
 class Settings(BaseSettings):
@@ -129,6 +138,10 @@ class Settings(BaseSettings):
         """
         chosen = home or Path(os.environ.get("CDAP_HOME", ".cdap"))
         return cls(_env_file=chosen / "settings.env", home=chosen)  # type: ignore[call-arg]
+
+    def switched(self, **others: Any) -> Settings:
+        """These settings with ``others`` in their place, validated as one set. Raises ``ValidationError``."""
+        return Settings(**{**self.model_dump(), **others})
 
     @property
     def zone(self) -> ZoneInfo:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from cdap_assets.models import lapse_model, lifetime_value_model
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.registry.model_decisions import record_decisions
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 from resources.registry.model_version import ModelVersion
@@ -46,9 +46,11 @@ def champions_or_failure(registry: ModelRegistry) -> dict[str, ModelVersion]:
         "Its data version is the model versions, so scores follow a change of champion, not every training."
     ),
 )
-def champion(registry: dg.ResourceParam[ModelRegistry], clock: dg.ResourceParam[Clock]) -> dg.MaterializeResult:
+def champion(
+    registry: dg.ResourceParam[ModelRegistry], installation: dg.ResourceParam[Calendar]
+) -> dg.MaterializeResult:
     """Record what a person decided in MLflow itself, and read which versions serve."""
-    record_decisions(registry, MODELS, clock())
+    record_decisions(registry, MODELS, installation.now())
     champions = champions_or_failure(registry)
     lines = ["| model | version | approved by | gates |", "|---|---:|---|---|"]
     lines += [

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TRIES = 8  # with exponential waits and jitter, for what was throttled or failed inside AWS
 
+OURS = "cdap"  # what our clients add to their user agent, by which access logs tell them from others
 
 # "400" is all that S3 says to a HEAD
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "400"}
@@ -36,10 +37,20 @@ def client(service: str, settings: Settings) -> Any:
     made = boto3.client(
         service,
         region_name=settings.region or None,
-        config=Config(retries={"mode": "standard", "total_max_attempts": TRIES}, user_agent_extra="cdap"),
+        config=Config(retries={"mode": "standard", "total_max_attempts": TRIES}),
     )
-    made.meta.events.register("after-call", _refuse_expired)
-    return made
+    return as_ours(made)
+
+
+def as_ours(client: Any) -> Any:
+    """``client`` of boto3, wherever it was made, that says who asks and refuses credentials that ran out."""
+    client.meta.events.register("before-call", _name_ourselves)
+    client.meta.events.register("after-call", _refuse_expired)
+    return client
+
+
+def _name_ourselves(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["User-Agent"] += f" {OURS}"
 
 
 def _refuse_expired(parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
