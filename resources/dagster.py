@@ -7,7 +7,6 @@ what is no field is an attribute of the class, which :func:`resources_of` makes 
 
 import functools
 import inspect
-import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, create_model
 
 from resources.clock import Calendar
 from resources.connections import Connections
@@ -27,8 +26,6 @@ from resources.stores.aws import TRIES, as_ours
 
 if TYPE_CHECKING:
     import duckdb
-    from dagster_aws.s3 import S3Resource
-    from mypy_boto3_s3.client import S3Client
 
 
 class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
@@ -50,15 +47,14 @@ class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
     catalog_uri: str = Field(description="Address of the Iceberg REST catalog. Shown; CDAP_CATALOG_URI sets it.")
     trino_uri: str = Field(description="Address of the Trino, without a password. Shown; CDAP_TRINO_URI sets it.")
     duckdb: dg.ResourceDependency[DuckDBResource]
-    s3: Annotated[Any, "resource_dependency"] = None
+    s3: Annotated[Any, "resource_dependency"] = None  # which Dagster hands on as its client
 
     installed: ClassVar[Lakehouse]
 
     def create_resource(self, context: dg.InitResourceContext) -> Lakehouse:
         """The installation's lakehouse, or one on the chosen set. Raises :class:`SettingsError` that says why not."""
         settings = self.installed.settings
-        shown = _lakehouse_fields(settings)
-        changed = {name: value for name in shown if (value := getattr(self, name)) != shown[name]}
+        changed = _changed(self, *_lakehouse_fields(settings))
         _refuse_changed(changed, {"catalog_uri": "CDAP_CATALOG_URI", "trino_uri": "CDAP_TRINO_URI"})
         if "storage" in changed:
             # a queue that tells of objects in one place tells nothing of another
@@ -70,7 +66,7 @@ class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
                 raise SettingsError(wrong_settings(error)) from error
         connections = Connections(
             duckdb=functools.partial(duckdb_connection, self.duckdb),
-            s3=functools.cache(lambda: s3_client(self.s3 or s3_resource(settings))) if settings.warehouse else None,
+            s3=functools.cache(lambda: as_ours(self.s3 or _s3_class()(**_s3_fields(settings)).get_client())),
         )
         if changed:
             return Lakehouse(settings, self.installed.clock, connections)
@@ -86,8 +82,7 @@ class ModelRegistryResource(dg.ConfigurableResource[ModelRegistry]):
 
     def create_resource(self, context: dg.InitResourceContext) -> ModelRegistry:
         """The installation's registry. Raises :class:`SettingsError` where a run asks for another."""
-        if self.tracking_uri != without_password(self.installed.uri):
-            _refuse_changed({"tracking_uri": self.tracking_uri}, {"tracking_uri": "CDAP_MLFLOW_URI"})
+        _refuse_changed(_changed(self, "tracking_uri"), {"tracking_uri": "CDAP_MLFLOW_URI"})
         return self.installed
 
 
@@ -109,21 +104,16 @@ class InstallationResource(dg.ConfigurableResource[Calendar]):
     )
 
     installed: ClassVar[Calendar]
-    shown: ClassVar[Mapping[str, Any]]
 
     def create_resource(self, context: dg.InitResourceContext) -> Calendar:
         """The calendar that a run goes by. Raises :class:`SettingsError` for another installation's, or the future."""
-        changed = {name: value for name in self.shown if (value := getattr(self, name)) != self.shown[name]}
-        snapshots = "the snapshots that are there hold the cut-offs of the first one"
-        _refuse_changed(
-            changed,
-            {
-                "timezone": f"CDAP_TIMEZONE, before the first snapshot is built: {snapshots}",
-                "first_snapshot": "CDAP_FIRST_SNAPSHOT",
-                "home": "CDAP_HOME",
-                "closed": "`ends` of the source's contract",
-            },
-        )
+        set_by = {
+            "home": "CDAP_HOME",
+            "timezone": "CDAP_TIMEZONE, before anything is built: snapshots hold the cut-offs of one zone",
+            "first_snapshot": "CDAP_FIRST_SNAPSHOT",
+            "closed": "`ends` in the contract of the source",
+        }
+        _refuse_changed(_changed(self, *set_by), set_by)
         if not self.as_of:
             return self.installed
         at = _instant(self.as_of)
@@ -141,10 +131,10 @@ def resources_of(
     """
     settings = lakehouse.settings
     connections: dict[str, Any] = {
-        "duckdb": DuckDBResource(database=IN_MEMORY, connection_config=connection_config(settings))
+        "duckdb": DuckDBResource.configure_at_launch(database=IN_MEMORY, connection_config=connection_config(settings))
     }
     if settings.warehouse:
-        connections["s3"] = s3_resource(settings)
+        connections["s3"] = _s3_class().configure_at_launch(**_s3_fields(settings))
     shown = {
         "home": str(settings.home),
         "timezone": settings.timezone,
@@ -152,9 +142,9 @@ def resources_of(
         "closed": {source: day.isoformat() for source, day in sorted(closed.items())},
     }
     return {
-        "lakehouse": _of(LakehouseResource, installed=lakehouse)(**_lakehouse_fields(settings), **connections),
-        "registry": _of(ModelRegistryResource, installed=registry)(tracking_uri=without_password(registry.uri)),
-        "installation": _of(InstallationResource, installed=calendar, shown=shown)(**shown),
+        "lakehouse": _of(LakehouseResource, lakehouse, _lakehouse_fields(settings), **connections),
+        "registry": _of(ModelRegistryResource, registry, {"tracking_uri": without_password(registry.uri)}),
+        "installation": _of(InstallationResource, calendar, shown),
         **connections,
     }
 
@@ -166,21 +156,17 @@ def duckdb_connection(resource: DuckDBResource) -> Iterator["duckdb.DuckDBPyConn
         yield connection
 
 
-def s3_resource(settings: Settings) -> "S3Resource":
-    """Dagster's own resource of S3. Credentials come from the environment, a profile or the machine's role."""
+def _s3_class() -> type[Any]:
     try:
         from dagster_aws.s3 import S3Resource
     except ModuleNotFoundError as error:
         raise SettingsError("S3 needs more packages than a laptop: install cdap[aws] or cdap[trino]") from error
-    return S3Resource(
-        region_name=settings.region or None, endpoint_url=settings.s3_endpoint or None, max_attempts=TRIES
-    )
+    return S3Resource
 
 
-def s3_client(resource: "S3Resource") -> "S3Client":
-    """Its client, which says that we ask, and refuses credentials that ran out."""
-    client: S3Client = as_ours(resource.get_client())
-    return client
+def _s3_fields(settings: Settings) -> dict[str, Any]:
+    # credentials come from the environment, a profile or the machine's role, and are never a field's value
+    return {"region_name": settings.region or None, "endpoint_url": settings.s3_endpoint or None, "max_attempts": TRIES}
 
 
 def without_password(uri: str) -> str:
@@ -204,10 +190,23 @@ def _lakehouse_fields(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _of(resource: type[Any], **attributes: Any) -> type[Any]:
-    """The class of an installation's own resource, which is shown as ``resource`` is."""
-    named = {"__module__": resource.__module__, "__doc__": inspect.getdoc(resource)}
-    return types.new_class(resource.__name__, (resource,), exec_body=lambda body: body.update(named, **attributes))
+def _of(resource: type[Any], installed: object, shown: Mapping[str, Any], **connections: Any) -> Any:
+    """``resource`` of an installation, whose own values are the defaults: a run names only what it wants otherwise."""
+    fields: dict[str, Any] = {}
+    for name, value in shown.items():
+        declared = resource.model_fields[name]
+        fields[name] = (declared.annotation, Field(default=value, description=declared.description))
+    own = create_model(
+        resource.__name__, __base__=resource, __module__=resource.__module__, __doc__=inspect.getdoc(resource), **fields
+    )
+    own.installed = installed
+    return own(**shown, **connections)
+
+
+def _changed(resource: Any, *names: str) -> dict[str, Any]:
+    """What a run wants otherwise than the installation has it."""
+    declared = type(resource).model_fields
+    return {name: value for name in names if (value := getattr(resource, name)) != declared[name].default}
 
 
 def _refuse_changed(changed: Mapping[str, Any], set_by: Mapping[str, str]) -> None:
