@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import ibis
 
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.retention.ledger import deciding, fixed_arms, plan_basis, plan_states, record_draft
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy

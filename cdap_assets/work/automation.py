@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from cdap_assets.lineage import Lineage
-from cdap_assets.models.champion import MODELS
+from cdap_assets.models.serving import MODELS
 from cdap_assets.table_assets.snapshots import WEEK, last_sunday
 from cdap_assets.work.jobs import REVIEW
 from cdap_assets.work.landing_sensors import landing_sensors
@@ -103,7 +103,7 @@ def champion_sensor(clock: Callable[[], datetime], status: dg.DefaultSensorStatu
         description="Follows the `champion` alias of the models in MLflow.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from cdap_assets.models.champion import serving
+        from cdap_assets.models.serving import serving
         from resources.registry.model_decisions import record_decisions
 
         record_decisions(context.resources.registry, MODELS, clock())

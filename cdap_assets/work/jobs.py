@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from cdap_assets.storage.tables import STORAGE_TABLES
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 REVIEW = "review_storage"
 UNPARTITIONED = ("raw", "curated", "identity", "profiles")
@@ -12,6 +15,8 @@ UNPARTITIONED = ("raw", "curated", "identity", "profiles")
 
 def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     """refresh_lake, build_snapshots, train_models, score_and_plan, monitor_models, measure_outcomes, review_storage."""
+    import dagster as dg
+
     lake = dg.AssetSelection.groups(*UNPARTITIONED)
     return [
         dg.define_asset_job("refresh_lake", lake, description="Take what has landed and bring every table up to it."),

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from cdap_assets.cli import app
 from cdap_assets.installation import Installation
-from cdap_assets.models.champion import MODELS, champion, serving
+from cdap_assets.models.champion import champion
+from cdap_assets.models.serving import MODELS, serving
 from cdap_assets.work.automation import champion_sensor
 from cdap_assets.work.stages import planning_stage
 from resources.lake.lakehouse import Lakehouse

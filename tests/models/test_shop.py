@@ -17,9 +17,9 @@ from cdap_assets.definitions import build_definitions
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.models import champion, lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS, serving
 from cdap_assets.models.lifetime_value_model import judging as value_judging
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.serving import MODELS, serving
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.models.training import FEATURES, lapse_frame
 from cdap_assets.retention import ledger
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH

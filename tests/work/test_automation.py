@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cdap_assets.definitions import build_definitions
-from cdap_assets.models.champion import MODELS
+from cdap_assets.models.serving import MODELS
 from cdap_assets.work.automation import FRESH_WITHIN
 from resources.registry.model_decisions import Decision, approve
 from resources.registry.model_registry import ModelRegistry
