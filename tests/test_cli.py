@@ -16,7 +16,8 @@ from cdap_assets.raw.deliveries import take
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.asking import answer, refusal
-from tests.conftest import Cdap, command, environment
+from tests.conftest import Cdap, environment
+from tests.conftest import command as python
 from tests.shop import CUSTOMERS, SNAPSHOT, make_new_shop, make_shop, purchases
 
 pytestmark = [
@@ -296,6 +297,6 @@ atexit.register(lambda: print("dagster" in sys.modules))
 from tests.shop import main
 main()
 """
-    done = command(finished_shop.home, "-c", code, *arguments)
+    done = python(finished_shop.home, "-c", code, *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False"

@@ -27,6 +27,7 @@ from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.plan_page import _champions, page_name, plan_figures
 from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.lake.table_snapshots import tags_of
@@ -148,7 +149,7 @@ def test_the_champion_changes_its_data_version_with_the_model_and_its_review(
     ran_shop: Settings, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def data_version() -> str:
-        result = champion.champion(registry=registry, clock=lambda: CLOCK)
+        result = champion.champion(registry=registry, installation=Calendar(lambda: CLOCK))
         assert isinstance(result, dg.MaterializeResult)
         assert result.data_version is not None
         return result.data_version.value
