@@ -110,7 +110,7 @@ def take(session: InProcess, settings: Settings, contract: Contract, now: dateti
     ingested: dict[str, Ingested] = {}
     refused: dict[str, str] = {}
     seen: list[Delivery] = []
-    store = session.tables.stores.landing
+    store = session.tables.stores.at(settings.root("landing"))
     with _alone(settings, contract), session.as_of_now() as latest:
         known = _known(latest)
         done = {name for name, entry in known.entries.items() if _done(entry, contract)}
@@ -175,7 +175,7 @@ def replay(session: InProcess, settings: Settings, contract: Contract, delivery_
             f"landing/{entry.delivery.path} is gone or has changed since it was delivered; put back the file "
             f"whose sha256 is {entry.delivery.sha256} and replay again"
         )
-        store = session.tables.stores.landing
+        store = session.tables.stores.at(settings.root("landing"))
         listed = store.list(entry.delivery.path)
         found = next((found for found in listed if found.key == entry.delivery.path), None)
         if found is None:
