@@ -12,7 +12,6 @@ from cdap_assets.models.lapse_model.asset import lapse_model
 from cdap_assets.models.lifetime_value_model.asset import lifetime_value_model
 from cdap_assets.models.monitoring import monitoring_checks
 from cdap_assets.models.scores import scores_asset
-from cdap_assets.models.training import DataEnds
 from cdap_assets.raw.assets import broken_asset, raw_asset
 from cdap_assets.retention.decide_plan import decide_plan
 from cdap_assets.retention.plan import plan_asset
@@ -28,7 +27,8 @@ from cdap_assets.tiering.sweeping import sweep_lake
 from cdap_assets.work.automation import automation, sensor_status, with_policy
 from cdap_assets.work.executor import one_run_at_a_time
 from cdap_assets.work.jobs import other_jobs, stage_jobs
-from resources.clock import Clock, utc_now
+from resources.clock import Calendar, Clock, utc_now
+from resources.dagster import resources_of
 from resources.settings import Settings
 
 
@@ -69,7 +69,7 @@ def _definitions(home: Installation) -> dg.Definitions:
     stages = stage_jobs()
     scheduled, sensors = automation(home, stages)
     if refused is None:
-        sensors += storage_sensors(settings, clock, sensor_status(settings))
+        sensors += storage_sensors(settings, sensor_status(settings))
     return dg.Definitions(
         assets=with_policy(assets, lineage, settings),
         asset_checks=[*table_checks(specs), *monitoring_checks(specs), *([] if refused else storage_checks())],
@@ -77,12 +77,12 @@ def _definitions(home: Installation) -> dg.Definitions:
         executor=one_run_at_a_time(home),
         schedules=scheduled,
         sensors=sensors,
-        resources={
-            "lakehouse": home.lakehouse,
-            "registry": home.registry,
-            "clock": clock,
-            "data_ends": DataEnds(lineage.closed),
-        },
+        resources=resources_of(
+            home.lakehouse,
+            home.registry,
+            Calendar(clock, lineage.closed, settings.zone),
+            {source: day for source, day in lineage.order_sources.items() if day is not None},
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from cdap_assets.curated.orders import customer_categories, customer_days, order
 from cdap_assets.features.customer_features import customer_features
 from cdap_assets.features.labels import label_assets
 from cdap_assets.identity.customer_xref import customer_xref
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.profiles.cohorts import cohort_retention
 from cdap_assets.profiles.profile import customer_profile
 from cdap_assets.profiles.segments import customer_segments

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Catalog = Literal["sqlite", "glue", "rest"]
@@ -32,6 +32,15 @@ BY_TARGET: dict[str, tuple[Catalog, Engine]] = {"local": ("sqlite", "duckdb"), "
 
 class SettingsError(ValueError):
     """Settings that cannot be used together, and which one to write."""
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Each setting that cannot be used, with the reason; what several are wrong about together names them itself."""
+    reasons = []
+    for found in error.errors():
+        name = "".join(f"CDAP_{str(part).upper().removeprefix('CDAP_')}: " for part in found["loc"][-1:])
+        reasons.append(name + found["msg"].removeprefix("Value error, "))
+    return "; ".join(reasons)
 
 
 class Settings(BaseSettings):
@@ -176,6 +185,10 @@ class Settings(BaseSettings):
         """
         chosen = home or Path(os.environ.get("CDAP_HOME", ".cdap"))
         return cls(_env_file=chosen / "settings.env", home=chosen)  # type: ignore[call-arg]
+
+    def switched(self, **others: Any) -> Settings:
+        """These settings with ``others`` in their place, validated as one set. Raises ``ValidationError``."""
+        return Settings(**{**self.model_dump(), **others})
 
     @property
     def zone(self) -> ZoneInfo:

@@ -17,6 +17,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.asking import answer, refusal
 from tests.conftest import Cdap, environment
+from tests.conftest import command as python
 from tests.shop import CUSTOMERS, SNAPSHOT, make_new_shop, make_shop, purchases
 
 pytestmark = [
@@ -309,3 +310,16 @@ def test_the_command_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("arguments", [["sql", "select count(*) from customer_profile"], ["status"], ["run"]])
+def test_what_runs_nothing_does_not_load_dagster(finished_shop: Settings, arguments: list[str]) -> None:
+    code = """
+import atexit, sys
+atexit.register(lambda: print("dagster" in sys.modules))
+from tests.shop import main
+main()
+"""
+    done = python(finished_shop.home, "-c", code, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"

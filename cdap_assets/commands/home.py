@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from resources.settings import Settings
+from resources.settings import Settings, wrong_settings
 
 if TYPE_CHECKING:
     from cdap_assets.installation import Installation
@@ -32,7 +32,7 @@ def home_settings() -> Settings:
     try:
         settings = Settings.load()
     except ValidationError as error:
-        raise fail(_wrong_settings(error)) from error
+        raise fail(wrong_settings(error)) from error
     if not (settings.home / "settings.env").exists():
         raise fail(
             f"{settings.home} is not an installation; make one with `cdap init {settings.home}` or set CDAP_HOME"
@@ -51,15 +51,6 @@ def home_installation() -> Installation:
     return Installation.of(settings)
 
 
-def _wrong_settings(error: ValidationError) -> str:
-    """Each setting that cannot be used, with the reason; what several are wrong about together names them itself."""
-    reasons = []
-    for found in error.errors():
-        name = "".join(f"CDAP_{str(part).upper().removeprefix('CDAP_')}: " for part in found["loc"][-1:])
-        reasons.append(name + found["msg"].removeprefix("Value error, "))
-    return "; ".join(reasons)
-
-
 @contextmanager
 def told() -> Iterator[None]:
     """Expected errors end the command with their message instead of a traceback."""
@@ -76,7 +67,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise fail(_wrong_settings(error)) from error
+        raise fail(wrong_settings(error)) from error
     except OperationalError as error:
         raise fail(
             f"a database of the home cannot be used: {error.orig}. Is the disk full, or the folder not writable?"

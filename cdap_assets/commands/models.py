@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cdap_assets.commands.home import console, home_installation, told
-from cdap_assets.models.champion import MODELS
+from cdap_assets.models.serving import MODELS
 from resources.registry import model_decisions
 from resources.registry.model_decisions import Decision
 

@@ -11,7 +11,6 @@ from rich.table import Table
 from cdap_assets.commands.home import console
 from cdap_assets.commands.status import DeliveryRow, ModelRow, Next, PlanRow, Status
 from cdap_assets.models import lapse_model
-from cdap_assets.models.lapse_model.judging import FREQUENCY_ALONE
 
 
 def show_status(found: Status, next: Next) -> None:
@@ -96,7 +95,7 @@ def show_models(rows: Sequence[ModelRow]) -> None:
         figure, baseline = figures_of(row.name, row.figures)
         alias = "champion" if row.serves else ", ".join(row.aliases)
         review = f"approved by {row.approved_by}" if row.reviewed else "unreviewed"
-        kind = FREQUENCY_ALONE if row.kind == FREQUENCY_ALONE else ""
+        kind = lapse_model.FREQUENCY_ALONE if row.kind == lapse_model.FREQUENCY_ALONE else ""
         told = [f"[bold]{row.name}[/] v{row.version}", kind, alias, f"gates {row.gates or 'never tried'}"]
         console.print("  ".join(part for part in (*told, escape(review)) if part))
         console.print(f"  {escape(figure)}\n  {escape(baseline)}")

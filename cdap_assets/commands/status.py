@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from cdap_assets.installation import Installation
-from cdap_assets.models.champion import MODELS
+from cdap_assets.models.serving import MODELS
 from cdap_assets.raw.deliveries import LedgerEntry, ledger
 from cdap_assets.retention.ledger import PlanState, contacts_of, plan_rows, plan_states
 from cdap_assets.retention.retention_policy import RetentionPolicyError

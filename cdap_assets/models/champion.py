@@ -1,22 +1,12 @@
-"""The champions: which version of each model serves, and whether a person has approved it."""
+"""The asset ``champion``: which version of each model serves, and whether a person has approved it."""
 
 import dagster as dg
 
-from cdap_assets.models import lapse_model, lifetime_value_model
-from resources.clock import Clock
+from cdap_assets.models.serving import MODELS, serving
+from resources.clock import Calendar
 from resources.registry.model_decisions import record_decisions
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 from resources.registry.model_version import ModelVersion
-
-MODELS = (lapse_model.NAME, lifetime_value_model.NAME)
-
-
-def serving(registry: ModelRegistry) -> dict[str, ModelVersion]:
-    """The champion of each model that has one.
-
-    Raises :class:`~resources.registry.model_registry.UnknownVersion` for a champion that was registered by hand.
-    """
-    return {name: version for name in MODELS if (version := registry.champion(name)) is not None}
 
 
 def champions_or_failure(registry: ModelRegistry) -> dict[str, ModelVersion]:
@@ -46,9 +36,11 @@ def champions_or_failure(registry: ModelRegistry) -> dict[str, ModelVersion]:
         "Its data version is the model versions, so scores follow a change of champion, not every training."
     ),
 )
-def champion(registry: dg.ResourceParam[ModelRegistry], clock: dg.ResourceParam[Clock]) -> dg.MaterializeResult:
+def champion(
+    registry: dg.ResourceParam[ModelRegistry], installation: dg.ResourceParam[Calendar]
+) -> dg.MaterializeResult:
     """Record what a person decided in MLflow itself, and read which versions serve."""
-    record_decisions(registry, MODELS, clock())
+    record_decisions(registry, MODELS, installation.now())
     champions = champions_or_failure(registry)
     lines = ["| model | version | approved by | gates |", "|---|---:|---|---|"]
     lines += [

@@ -8,8 +8,8 @@ from cdap_assets.models.gates import gate_specs
 from cdap_assets.models.model_policy import ModelPolicyError
 from cdap_assets.models.purpose import PurposeRefused, selected_features
 from cdap_assets.models.registering import register
-from cdap_assets.models.training import DataEnds, TooLittleHistory, TrainingConfig
-from resources.clock import Clock
+from cdap_assets.models.training import TooLittleHistory, TrainingConfig
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
 
@@ -32,8 +32,7 @@ def model_asset(recipe: ModelRecipe[Own]) -> dg.AssetsDefinition:
         config: TrainingConfig,
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
-        clock: dg.ResourceParam[Clock],
-        data_ends: dg.ResourceParam[DataEnds],
+        installation: dg.ResourceParam[Calendar],
     ) -> dg.MaterializeResult:
         try:
             incumbent = _incumbent(registry, recipe.name)
@@ -47,7 +46,7 @@ def model_asset(recipe: ModelRecipe[Own]) -> dg.AssetsDefinition:
             # too few customers, or a snapshot in which all or none lapsed
             told = f"the {recipe.name.replace('_', ' ')} cannot be trained on these customers: {error}"
             raise dg.Failure(told, allow_retries=False) from error
-        return register(recipe, candidate, lakehouse, registry, clock(), data_ends.day)
+        return register(recipe, candidate, lakehouse, registry, installation.now(), installation.data_ends)
 
     return trained_model
 

@@ -17,7 +17,8 @@ from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.realised import Realised, called, closed_lapses, closed_spends
 from cdap_assets.models.registering import REFERENCE
-from cdap_assets.models.scores import BATCH, CUSTOMER_SCORES, VERSION_COLUMNS
+from cdap_assets.models.scores import BATCH
+from cdap_assets.models.tables import CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess, Session

@@ -14,7 +14,7 @@ from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.candidate import interval_metrics
 from cdap_assets.models.lapse_model import judging as lapse_judging
 from cdap_assets.models.lifetime_value_model import judging as value_judging
-from cdap_assets.models.scores import CUSTOMER_SCORES, VERSION_COLUMNS
+from cdap_assets.models.tables import CUSTOMER_SCORES, VERSION_COLUMNS
 from resources.iceberg.table import TableSpec
 from resources.lake.session import Session
 from resources.registry.model_registry import ModelRegistry, UnknownVersion

@@ -37,13 +37,6 @@ TEST_SNAPSHOTS = 6
 TRAINING_SNAPSHOTS, TRAINING_STEP = 8, 4
 
 
-@dataclass(frozen=True)
-class DataEnds:
-    """The last day of a closed data set; ``None`` for a living one. A page must say it."""
-
-    day: date | None
-
-
 class TrainingConfig(dg.Config):
     """What a training run may be told."""
 

@@ -9,7 +9,7 @@ from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.deliveries import LedgerEntry, Taken, take
 from cdap_assets.raw.tables import raw_table
 from cdap_assets.table_assets.table_metadata import column_schema
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 
 GROUP = "raw"
@@ -38,10 +38,10 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
     def raw(
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
-        clock: dg.ResourceParam[Clock],
+        installation: dg.ResourceParam[Calendar],
     ) -> dg.MaterializeResult:
         with lakehouse.in_process(context.run.run_id) as session:
-            taken = take(session, lakehouse.settings, contract, clock())
+            taken = take(session, lakehouse.settings, contract, installation.now())
         for path, message in taken.refused.items():
             context.log.error("refused %s: %s", path, message)
         state = lakehouse.state(spec.name)

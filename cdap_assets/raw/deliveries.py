@@ -17,7 +17,7 @@ from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from resources.lake.session import InProcess, Session
 from resources.settings import Settings
 from resources.stores.lock import confirm, exclusive
-from resources.stores.object_store import StoredObject
+from resources.stores.object_store import ObjectStore, StoredObject
 
 WAIT = 3600  # seconds for another process that takes, withdraws or replays deliveries of the source
 SEEN = "seen"
@@ -88,15 +88,15 @@ def outstanding(settings: Settings, contract: Contract, session: Session) -> lis
     that is as the ledger knows it is not read to learn that. The files found at a source's very first ingestion
     are its history.
     """
-    return _outstanding(settings, contract, _known(session))
+    return _outstanding(landing(settings), contract, _known(session))
 
 
-def _outstanding(settings: Settings, contract: Contract, known: Known) -> list[tuple[StoredObject, bool]]:
+def _outstanding(store: ObjectStore, contract: Contract, known: Known) -> list[tuple[StoredObject, bool]]:
     mine = [entry for entry in known.entries.values() if entry.delivery.source == contract.name]
     first = not any(entry.event in ("accepted", "replayed", "retracted") for entry in mine)
     return [
         (found, in_history or first)
-        for found, in_history in landed(settings, contract.name)
+        for found, in_history in landed(store, contract.name)
         if not _done(known.entry(found), contract)
     ]
 
@@ -110,12 +110,13 @@ def take(session: InProcess, settings: Settings, contract: Contract, now: dateti
     ingested: dict[str, Ingested] = {}
     refused: dict[str, str] = {}
     seen: list[Delivery] = []
+    store = session.tables.stores.at(settings.root("landing"))
     with _alone(settings, contract), session.as_of_now() as latest:
         known = _known(latest)
         done = {name for name, entry in known.entries.items() if _done(entry, contract)}
-        for number, (found, history) in enumerate(_outstanding(settings, contract, known)):
+        for number, (found, history) in enumerate(_outstanding(store, contract, known)):
             at = now + timedelta(microseconds=number)  # of two deliveries in one pass, the later one wins
-            with fetched(settings, contract.name, found) as (delivery, file):
+            with fetched(store, settings, contract.name, found) as (delivery, file):
                 if delivery.id in done:
                     seen.append(delivery)
                     continue
@@ -174,13 +175,14 @@ def replay(session: InProcess, settings: Settings, contract: Contract, delivery_
             f"landing/{entry.delivery.path} is gone or has changed since it was delivered; put back the file "
             f"whose sha256 is {entry.delivery.sha256} and replay again"
         )
-        listed = landing(settings).list(entry.delivery.path)
+        store = session.tables.stores.at(settings.root("landing"))
+        listed = store.list(entry.delivery.path)
         found = next((found for found in listed if found.key == entry.delivery.path), None)
         if found is None:
             raise changed
         quarantine = session.read(QUARANTINE, {"delivery_id": [delivery_id]})
         held = [int(n) for n in quarantine.row_number.to_pyarrow().to_pylist()]
-        with fetched(settings, contract.name, found) as (delivery, file):
+        with fetched(store, settings, contract.name, found) as (delivery, file):
             if delivery.id != delivery_id:
                 raise changed
             return ingest(

@@ -25,13 +25,13 @@ def landing(settings: Settings) -> ObjectStore:
     return Stores(settings).landing
 
 
-def landed(settings: Settings, source: str) -> Iterator[tuple[StoredObject, bool]]:
-    """Files of a source in order of their keys, with whether they lie under ``history/``.
+def landed(store: ObjectStore, source: str) -> Iterator[tuple[StoredObject, bool]]:
+    """Files of a source in the landing ``store`` in order of their keys, with whether they lie under ``history/``.
 
     Hidden files and those that a transfer has not finished are passed over.
     """
     # a folder lists a/b before a.csv, S3 after it; of two deliveries in one pass the later one wins
-    for found in sorted(landing(settings).list(f"{source}/"), key=lambda found: found.key):
+    for found in sorted(store.list(f"{source}/"), key=lambda found: found.key):
         if is_delivery(found.key):
             yield found, found.key.split("/")[1] == HISTORY
 
@@ -45,12 +45,13 @@ def is_delivery(key: str) -> bool:
 
 
 @contextmanager
-def fetched(settings: Settings, source: str, found: StoredObject) -> Iterator[tuple[Delivery, Path]]:
+def fetched(
+    store: ObjectStore, settings: Settings, source: str, found: StoredObject
+) -> Iterator[tuple[Delivery, Path]]:
     """A landed file as the delivery that it is by its content, and where to read it on this machine.
 
     What lies elsewhere is read once, into a file that is gone afterwards. Raises ``FileNotFoundError``.
     """
-    store = landing(settings)
     if isinstance(store, FolderStore):
         path = store.folder / found.key
         with path.open("rb") as file:
@@ -77,6 +78,6 @@ def landing_digest(settings: Settings, contract: Contract) -> str | None:
     """
     digest = hashlib.sha256(contract.version.encode())
     empty = digest.hexdigest()
-    for found, _history in landed(settings, contract.name):
+    for found, _history in landed(landing(settings), contract.name):
         digest.update(f"\n{found.key} {found.size} {found.version}".encode())
     return None if digest.hexdigest() == empty else digest.hexdigest()[:16]

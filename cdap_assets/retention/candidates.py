@@ -13,7 +13,7 @@ import ibis
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.curated.versions import known_at
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, resolve
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.profiles.segments import CUSTOMER_SEGMENTS
 from cdap_assets.retention.drafting import Candidates
 from cdap_assets.retention.ledger import (

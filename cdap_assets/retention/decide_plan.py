@@ -5,13 +5,12 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
-from cdap_assets.models.training import DataEnds
 from cdap_assets.retention.decisions import Desk, Unfinished, approve, reject
 from cdap_assets.retention.ledger import PLANS, deciding
 from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.retention_policy import RetentionPolicyError
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 
@@ -43,11 +42,10 @@ def decide(
     config: Decision,
     lakehouse: dg.ResourceParam[Lakehouse],
     registry: dg.ResourceParam[ModelRegistry],
-    clock: dg.ResourceParam[Clock],
-    data_ends: dg.ResourceParam[DataEnds],
+    installation: dg.ResourceParam[Calendar],
 ) -> None:
     """What `cdap plan approve` and `cdap plan reject` do. Raises ``dg.Failure`` with the reason of a refusal."""
-    desk = Desk(lakehouse, registry, clock, data_ends.day)
+    desk = Desk(lakehouse, registry, installation.now, installation.data_ends)
     try:
         plan_id = PlanId.parse(config.plan_id)
         if config.decision is Verdict.reject:

@@ -24,7 +24,6 @@ from cdap_assets.table_assets.snapshots import cutoff
 from resources.lake.session import Session
 from resources.settings import Settings
 from resources.stores.object_store import readable
-from resources.stores.stores import Stores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +61,7 @@ def export(session: Session, settings: Settings, plan_id: PlanId, *, by: str, at
     # noted first: a note without files misleads nobody, files without a note are what an audit is against
     digest = hashlib.sha256(csv).hexdigest()
     record_export(session, plan_id, by=by, file=f"exports/{folder}/", sha256=digest, rows=len(rows), at=at)
-    store = Stores(settings).exports
+    store = session.tables.stores.exports
     store.write_together(folder, {f"{plan_id}.parquet": parquet.getvalue(), f"{plan_id}.csv": csv})
     csv_place, parquet_place = (readable(store.location(f"{folder}/{plan_id}.{kind}")) for kind in ("csv", "parquet"))
     return Export(readable(store.location(folder)), csv_place, parquet_place, len(rows))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import ibis
 
-from cdap_assets.models.scores import CUSTOMER_SCORES
-from cdap_assets.models.training import DataEnds
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.retention.ledger import PLANS, deciding, fixed_arms, plan_basis, plan_states, record_draft
 from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId
@@ -16,7 +15,7 @@ from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPol
 from cdap_assets.retention.tables import CONTACT, RETENTION_PLAN
 from cdap_assets.table_assets.table_asset import requested_keys
 from cdap_assets.table_assets.table_metadata import publish_metadata
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Published, Session
 from resources.registry.model_registry import ModelRegistry
@@ -61,8 +60,7 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
-        clock: dg.ResourceParam[Clock],
-        data_ends: dg.ResourceParam[DataEnds],
+        installation: dg.ResourceParam[Calendar],
     ) -> dg.MaterializeResult:
         from cdap_assets.retention.candidates import DraftInputs, NothingToPlan
         from cdap_assets.retention.plan_page import page_name, write_plan_page
@@ -80,12 +78,12 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
                 lakehouse.in_process() as decided,
                 lakehouse.in_process(context.run.run_id) as session,
             ):
-                drafted = write_draft(DraftInputs(snapshot, policy, session, decided, clock()))
+                drafted = write_draft(DraftInputs(snapshot, policy, session, decided, installation.now()))
                 report(lakehouse, context.instance, context.log_event)
                 metadata = publish_metadata(RETENTION_PLAN, drafted.published, ibis.memtable(drafted.rows), session)
         except (RetentionPolicyError, NothingToPlan) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        write_plan_page(lakehouse, registry, drafted.plan_id, policy, data_ends.day)
+        write_plan_page(lakehouse, registry, drafted.plan_id, policy, installation.data_ends)
         contacts = drafted.contacts
         return dg.MaterializeResult(
             metadata={

@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-import dagster as dg
-
 from cdap_assets.table_assets.snapshots import snapshot_rows
-from cdap_assets.table_assets.table_metadata import publish_metadata
 from resources.iceberg.placement import PlacedTier
 from resources.iceberg.publish_record import LastPublish
 from resources.iceberg.table import TableSpec
@@ -22,6 +19,7 @@ from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 
 if TYPE_CHECKING:
+    import dagster as dg
     import ibis
 
 Scope = Literal["whole", "month", "snapshot"]
@@ -124,8 +122,12 @@ class TableAsset:
 
     def definition(
         self, specs: Mapping[str, TableSpec], partitions: "dg.PartitionsDefinition[str] | None" = None
-    ) -> dg.AssetsDefinition:
+    ) -> "dg.AssetsDefinition":
         """The Dagster asset; ``specs`` declares every input by name."""
+        # what reads tables without running anything does not wait for Dagster
+        import dagster as dg
+
+        from cdap_assets.table_assets.table_metadata import publish_metadata
 
         @dg.asset(
             name=self.name,
@@ -257,7 +259,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
 
-def requested_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+def requested_keys(context: "dg.AssetExecutionContext") -> Sequence[str]:
     """The partition keys that a run names; none when it names none."""
     return context.partition_keys if context.has_partition_key_range or context.has_partition_key else ()
 

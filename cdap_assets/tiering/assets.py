@@ -11,7 +11,7 @@ from cdap_assets.storage.tables import GROUP, STORAGE_INVENTORY, STORAGE_SAVINGS
 from cdap_assets.table_assets.table_metadata import publish_metadata
 from cdap_assets.tiering.look import inventory_rows, look, saving_rows, tier_rows
 from cdap_assets.tiering.storage_policy import read_terms
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
@@ -47,13 +47,13 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
     def look_at_storage(
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
-        clock: dg.ResourceParam[Clock],
+        installation: dg.ResourceParam[Calendar],
     ) -> "Iterable[dg.MaterializeResult]":
         from cdap_assets.tiering.storage_page import PAGE, write_storage_page
 
         if refused:
             raise dg.Failure(refused, allow_retries=False)
-        at = clock()
+        at = installation.now()
         seen = look(lakehouse, read_terms(lakehouse.settings, lineage), at)
         tiers = tier_rows(seen)
         with lakehouse.in_process(context.run.run_id) as session:

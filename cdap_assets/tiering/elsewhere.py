@@ -14,7 +14,6 @@ from resources.lake.lakehouse import Lakehouse
 from resources.lake.read_history import fetched_objects, queried_tables
 from resources.lake.reads import Reads, history, note
 from resources.stores.object_store import read_bytes
-from resources.stores.stores import open_store
 from resources.tiers.inventory import holdings, partitions_of_files
 
 NOTED = "elsewhere.json"  # until when reads of others are noted
@@ -62,7 +61,7 @@ def _from_logs(
     lakehouse: Lakehouse, where: Elsewhere, since: datetime, until: datetime, found: Mapping[date, Found]
 ) -> None:
     place = urlsplit(where.access_logs)
-    logs = open_store(f"s3://{place.netloc}", lakehouse.settings)
+    logs = lakehouse.stores.at(f"s3://{place.netloc}")
     lake = lakehouse.settings.root("lake")
     fetched = fetched_objects(logs, place.path.strip("/"), lake, since, until, where.ours).objects
     partitions = {name: partitions_of_files(lakehouse, name) for name in lakehouse.names()}

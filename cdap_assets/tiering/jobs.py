@@ -14,7 +14,7 @@ from cdap_assets.storage.prices import PriceError
 from cdap_assets.storage.tables import GROUP
 from cdap_assets.tiering.moves import EXPIRE, Batch, Refused, restore, tier
 from cdap_assets.tiering.storage_policy import StoragePolicyError
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.iceberg.errors import NotMoved
 from resources.iceberg.placement import decoded
 from resources.lake.lakehouse import Lakehouse
@@ -65,10 +65,10 @@ def _job(
 
     @dg.op(name=op, description=does, pool=GROUP, config_schema=config.to_fields_dict())
     def work(
-        context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], clock: dg.ResourceParam[Clock]
+        context: dg.OpExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], installation: dg.ResourceParam[Calendar]
     ) -> None:
         asked = config(**context.op_config)
-        _carried_out(context, lakehouse, asked, lambda batch: move(lakehouse, batch, asked, clock()))
+        _carried_out(context, lakehouse, asked, lambda batch: move(lakehouse, batch, asked, installation.now()))
 
     @dg.job(
         name=name,

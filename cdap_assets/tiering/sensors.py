@@ -5,18 +5,19 @@ import dagster as dg
 from cdap_assets.tiering.batches import JOB
 from cdap_assets.tiering.following import tick
 from cdap_assets.tiering.restores import wait
-from resources.clock import Clock
+from resources.clock import Calendar
+from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
 EVERY = 3600  # seconds between two ticks of the sensor
 
 
-def storage_sensors(settings: Settings, clock: Clock, status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
+def storage_sensors(settings: Settings, status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
     """The sensors of storage."""
-    return [tiering_sensor(settings, clock, status), restore_sensor(settings, clock, status)]
+    return [tiering_sensor(settings, status), restore_sensor(settings, status)]
 
 
-def tiering_sensor(settings: Settings, clock: Clock, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def tiering_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Has one batch at a time moved as it was decided."""
 
     @dg.sensor(
@@ -24,16 +25,19 @@ def tiering_sensor(settings: Settings, clock: Clock, status: dg.DefaultSensorSta
         job_name=JOB,
         minimum_interval_seconds=EVERY,
         default_status=status,
-        required_resource_keys={"lakehouse"},
         description="Moves partitions to the tier that the newest look at storage decided, if storage.yaml lets it.",
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return tick(context.resources.lakehouse, settings, clock(), context.cursor)
+    def sensor(
+        context: dg.SensorEvaluationContext,
+        lakehouse: dg.ResourceParam[Lakehouse],
+        installation: dg.ResourceParam[Calendar],
+    ) -> dg.SensorResult | dg.SkipReason:
+        return tick(lakehouse, settings, installation.now(), context.cursor)
 
     return sensor
 
 
-def restore_sensor(settings: Settings, clock: Clock, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def restore_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Finishes restores that S3 has made ready, and sends restored partitions back when their days are over."""
 
     @dg.sensor(
@@ -41,10 +45,11 @@ def restore_sensor(settings: Settings, clock: Clock, status: dg.DefaultSensorSta
         job_name=JOB,
         minimum_interval_seconds=900,
         default_status=status,
-        required_resource_keys={"lakehouse"},
         description="Waits for restores, and sends restored partitions back when their days are over.",
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return wait(context.resources.lakehouse, settings, clock())
+    def sensor(
+        lakehouse: dg.ResourceParam[Lakehouse], installation: dg.ResourceParam[Calendar]
+    ) -> dg.SensorResult | dg.SkipReason:
+        return wait(lakehouse, settings, installation.now())
 
     return sensor

@@ -14,7 +14,7 @@ from cdap_assets.contracts.contract import Contract
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.lineage import Lineage
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.policy_file import PolicyError, read_policy_file
 from cdap_assets.raw.tables import DELIVERIES, QUARANTINE, raw_table
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN

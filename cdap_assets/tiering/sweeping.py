@@ -7,7 +7,7 @@ import dagster as dg
 from cdap_assets.lineage import read_lineage
 from cdap_assets.storage.tables import GROUP
 from cdap_assets.tiering.storage_policy import read_terms, refusal
-from resources.clock import Clock
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.sweep import sweep
 from resources.lake.table_snapshots import expire
@@ -24,9 +24,11 @@ LEASE = timedelta(days=1)  # longer than any run: a publish that is under way ke
         f"older than {LEASE.days} day. Never a file that a reader can reach."
     ),
 )
-def sweep_lake(lakehouse: dg.ResourceParam[Lakehouse], clock: dg.ResourceParam[Clock]) -> dg.MaterializeResult:
+def sweep_lake(
+    lakehouse: dg.ResourceParam[Lakehouse], installation: dg.ResourceParam[Calendar]
+) -> dg.MaterializeResult:
     """Expire and sweep, and say how much went."""
-    at = clock().replace(tzinfo=UTC)
+    at = installation.now().replace(tzinfo=UTC)
     lineage = read_lineage(lakehouse.settings)
     expired: dict[str, int] = {}
     # a policy that is refused lets nothing go, and what is referenced by nothing goes all the same

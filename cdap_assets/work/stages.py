@@ -20,8 +20,8 @@ from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_HORIZ
 from cdap_assets.installation import Installation
 from cdap_assets.lineage import Lineage
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS, serving
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.serving import MODELS, serving
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.raw.deliveries import ledger, outstanding
 from cdap_assets.raw.landing import landing_digest
 from cdap_assets.retention.ledger import REJECTED, plan_basis, plan_states

@@ -1,4 +1,9 @@
-"""Amazon Athena: statements in one workgroup, waited for, cancelled with the run, priced by what they scanned."""
+"""Amazon Athena: statements in one workgroup, waited for, cancelled with the run, priced by what they scanned.
+
+Not dagster-aws's ``AthenaClientResource``, though S3's client comes from there: it sends no request token, so that a
+start whose answer was lost is billed twice, does not cancel when a run ends, asks every five seconds, and splits
+results by lines, which loses a quoted line break (docs/decisions/0007-our-own-athena-client.md).
+"""
 
 from __future__ import annotations
 

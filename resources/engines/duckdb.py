@@ -6,16 +6,17 @@ import csv
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlglot.expressions as sge
 
+from resources.engines.duckdb_connection import local_connection
 from resources.engines.engine import IN_PROCESS, Query, QueryFailed, Source, Staged, check_columns
 from resources.engines.file_format import FileFormat, UnreadableFile
 from resources.iceberg.table import Column, TableSpec
-from resources.stores.object_store import ObjectStore
-from resources.stores.stores import Stores, open_store
+from resources.stores.stores import Stores
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.table import Table
 
+    from resources.iceberg.tables import Tables
     from resources.settings import Settings
 
 ROW_GROUP = 1_000_000  # rows of what is kept: larger groups compress better, and are still read in parallel
-_SETTINGS = ("SET TimeZone = 'UTC'", "SET preserve_insertion_order = false", "SET enable_progress_bar = false")
 _MACROS = (
     "CREATE MACRO cdap_local_time(instant, zone) AS timezone(zone, timezone('UTC', instant))",
     # of a doubled hour DuckDB takes the second; the offset of three hours before gives the first
@@ -54,28 +55,37 @@ class DuckDBEngine:
 
     queries: Sequence[Query] = ()  # nothing here is billed
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores | None = None,
+        connection: AbstractContextManager[duckdb.DuckDBPyConnection] | None = None,
+    ) -> None:
         import duckdb
         import ibis
 
         self.failures: tuple[type[Exception], ...] = (duckdb.Error,)
         self.settings = settings
-        self.store: ObjectStore = Stores(settings).lake
-        self.backend = ibis.duckdb.connect(
-            ":memory:",
-            threads=settings.threads,
-            memory_limit=settings.memory_limit,
-            temp_directory=str(settings.home / "spill"),
-        )
-        if settings.warehouse:
-            from resources.engines.object_files import object_files
+        self.stores = stores or Stores(settings)
+        with ExitStack() as opened:
+            con = opened.enter_context(connection or local_connection(settings))
+            self.backend = ibis.duckdb.from_connection(con)
+            if settings.warehouse:
+                from resources.engines.object_files import object_files
 
-            self.backend.con.register_filesystem(object_files(settings))
-        self.backend.con.execute("; ".join((*_SETTINGS, *_MACROS)))
+                con.register_filesystem(object_files(settings))
+            con.execute("; ".join(_MACROS))
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def of(cls, tables: Tables) -> Self:
+        """An engine over the files of an installation's tables, on the connections that these come with."""
+        connect = tables.connections.duckdb
+        return cls(tables.settings, tables.stores, connect() if connect else None)
 
     def close(self) -> None:
         """Give the memory back."""
-        self.backend.disconnect()
+        self._opened.close()
 
     def read(self, spec: TableSpec, source: Source | None, name: str) -> ibis.Table:
         """The rows of a pinned state of a table; none of one that was never built."""
@@ -118,7 +128,7 @@ class DuckDBEngine:
             f"COPY {name} TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {level:d}, "
             f"FILE_SIZE_BYTES {largest:d}, ROW_GROUP_SIZE {ROW_GROUP:d}, OVERWRITE_OR_IGNORE)"
         )
-        written = open_store(folder, self.settings)
+        written = self.stores.at(folder)
         return [written.location(found.key) for found in written.list()]
 
     def stage(self, spec: TableSpec, expression: ibis.Table, table: Table, name: str, run: str) -> Staged:
@@ -129,13 +139,13 @@ class DuckDBEngine:
         from pyiceberg.io.pyarrow import parquet_files_to_data_files
 
         # a folder of its own for every publish, so that a failed one can be cleared whole
-        folder = f"{self.store.key(table.location())}/data/run-{run}/{uuid.uuid4().hex}"
+        folder = f"{self.stores.lake.key(table.location())}/data/run-{run}/{uuid.uuid4().hex}"
 
         def discard() -> None:
-            self.store.delete([found.key for found in self.store.list(f"{folder}/")])
+            self.stores.lake.delete([found.key for found in self.stores.lake.list(f"{folder}/")])
 
         try:
-            paths = self.write(spec, expression, self.store.location(folder))
+            paths = self.write(spec, expression, self.stores.lake.location(folder))
             files = list(parquet_files_to_data_files(table.io, table.metadata, iter(paths)))
         except BaseException:
             discard()
@@ -158,7 +168,7 @@ class DuckDBEngine:
         else:
             target = f"{local}/{stage}.parquet"
         relation.write_parquet(target, **options)
-        written = open_store(folder, self.settings)
+        written = self.stores.at(folder)
         return [written.location(found.key) for found in written.list(stage)]
 
     def _declared(self, column: Column, *, stored: bool = True) -> duckdb.Expression:

@@ -7,12 +7,14 @@ stores takes :class:`Tables`, and not the lakehouse, which is in a room above.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from resources.connections import Connections
 from resources.iceberg.catalog import (
     PROPERTIES,
     iceberg_schema,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 
+PLAIN = Connections()
+
+
 @dataclass(frozen=True)
 class TableState:
     """A table as it reads now."""
@@ -47,18 +52,27 @@ class TableState:
 class Tables:
     """All tables of one installation. Cheap to make; the catalog opens on first use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connections: Connections = PLAIN) -> None:
         self.settings = settings
+        self.connections = connections
+        self._opened = cache(partial(open_catalog, settings))
 
-    @cached_property
+    @property
     def catalog(self) -> Catalog:
         """The Iceberg catalog."""
-        return open_catalog(self.settings)
+        return self._opened()
+
+    def through(self, connections: Connections) -> Self:
+        """The same tables on other connections. What one of the two has opened of the catalog, the other has too."""
+        other = copy(self)
+        other.connections = connections
+        other.__dict__.pop("stores", None)
+        return other
 
     @cached_property
     def stores(self) -> Stores:
         """Where files lie: of tables, their archive, notes of reads, and what runs share."""
-        return Stores(self.settings)
+        return Stores(self.settings, self.connections.s3)
 
     @property
     def database(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resources.clock import Clock, utc_now
-from resources.iceberg.tables import Tables
+from resources.connections import Connections
+from resources.iceberg.tables import PLAIN, Tables
 from resources.lake.session import InProcess, Session
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Lakehouse(Tables):
     """The tables of one installation, with sessions on them. ``clock`` says when something is read."""
 
-    def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, clock: Clock = utc_now, connections: Connections = PLAIN) -> None:
+        super().__init__(settings, connections)
         self.clock = clock
 
     def session(self, run_id: str | None = None) -> Session:

@@ -21,6 +21,7 @@ import sqlglot
 import sqlglot.expressions as sge
 from sqlglot.optimizer.scope import traverse_scope
 
+from resources.stores.aws import OURS
 from resources.stores.object_store import ObjectStore, read_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 PAGE = 50  # queries, Athena's limit
 TRIES = 3  # for single queries that Athena left out of an answer
 GLUE = "awsdatacatalog"
-OURS = "cdap"  # what our clients of AWS add to their user agent
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(\w+|\(|$)", re.DOTALL)
 _ANALYSED = re.compile(r"EXPLAIN\s+ANALYZE\s+(?:VERBOSE\s+)?", re.IGNORECASE)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from resources.engines.duckdb import DuckDBEngine
     from resources.iceberg.staging import StagedFigures
     from resources.iceberg.tables import Tables
-    from resources.settings import Settings
 
 logger = logging.getLogger(__name__)
 KEYS_AT_ONCE = 100_000
@@ -86,9 +85,8 @@ class Session:
     @cached_property
     def engine(self) -> Engine:
         """The session's engine, started on first use."""
-        settings = self.tables.settings
-        if settings.engine == IN_PROCESS:
-            return _in_process(settings)
+        if self.tables.settings.engine == IN_PROCESS:
+            return _in_process(self.tables)
         from resources.engines.remote import RemoteEngine
 
         return RemoteEngine(self.tables, self.run)
@@ -301,13 +299,13 @@ class InProcess(Session):
     @cached_property
     def engine(self) -> DuckDBEngine:
         """The engine of this process, started on first use."""
-        return _in_process(self.tables.settings)
+        return _in_process(self.tables)
 
 
-def _in_process(settings: Settings) -> DuckDBEngine:
+def _in_process(tables: Tables) -> DuckDBEngine:
     from resources.engines.duckdb import DuckDBEngine
 
-    return DuckDBEngine(settings)
+    return DuckDBEngine.of(tables)
 
 
 def is_empty(expression: ibis.Table) -> bool:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from resources.settings import SettingsError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from pyarrow.fs import S3FileSystem
 
     from resources.settings import Settings
 
 TRIES = 8  # with exponential waits and jitter, for what was throttled or failed inside AWS
-
+OURS = "cdap"  # what our clients add to their user agent, by which access logs tell them from others
 
 # "400" is all that S3 says to a HEAD
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "400"}
@@ -36,10 +37,21 @@ def client(service: str, settings: Settings) -> Any:
     made = boto3.client(
         service,
         region_name=settings.region or None,
-        config=Config(retries={"mode": "standard", "total_max_attempts": TRIES}, user_agent_extra="cdap"),
+        config=Config(retries={"mode": "standard", "total_max_attempts": TRIES}),
     )
-    made.meta.events.register("after-call", _refuse_expired)
-    return made
+    return as_ours(made)
+
+
+def as_ours(client: Any) -> Any:
+    """``client`` of boto3, wherever it was made, that says who asks and refuses credentials that ran out."""
+    client.meta.events.register("before-send", _name_ourselves)
+    client.meta.events.register("after-call", _refuse_expired)
+    return client
+
+
+def _name_ourselves(request: AWSPreparedRequest, **_: Any) -> None:
+    told = request.headers["User-Agent"]
+    request.headers["User-Agent"] = f"{told.decode() if isinstance(told, bytes) else told} {OURS}"
 
 
 def _refuse_expired(parsed: Mapping[str, Any], model: Any, **_: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,20 +20,21 @@ CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "
 
 
 class S3Store:
-    """A prefix of an S3 bucket."""
+    """A prefix of an S3 bucket. ``s3`` gives its client; by default it has a plain one."""
 
-    def __init__(self, root: str, settings: Settings) -> None:
+    def __init__(self, root: str, settings: Settings, s3: Callable[[], S3Client] | None = None) -> None:
         parts = urlsplit(root)
         self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
         self.root = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self._settings = settings
+        self._s3 = s3
 
     @cached_property
     def client(self) -> S3Client:
         """boto3's client, which repeats what S3 throttled."""
         from resources.stores.aws import client
 
-        return client("s3", self._settings)
+        return self._s3() if self._s3 else client("s3", self._settings)
 
     def full(self, key: str) -> str:
         """The key in the bucket."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,20 @@ from resources.stores.object_store import ObjectStore
 from resources.stores.s3_store import S3Store
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
     from resources.settings import Settings
 
 
 class Stores:
-    """The stores of one installation. Nothing is connected before first use."""
+    """The stores of one installation. Nothing is connected before first use.
 
-    def __init__(self, settings: Settings) -> None:
+    ``s3`` gives the client of S3; by default each store has a plain one of its own.
+    """
+
+    def __init__(self, settings: Settings, s3: Callable[[], S3Client] | None = None) -> None:
         self._settings = settings
+        self._s3 = s3
 
     @cached_property
     def lake(self) -> ObjectStore:
@@ -56,11 +63,15 @@ class Stores:
         return self._named("pages")
 
     def _named(self, name: str) -> ObjectStore:
-        return open_store(self._settings.root(name), self._settings)
+        return self.at(self._settings.root(name))
+
+    def at(self, root: str) -> ObjectStore:
+        """The store of any other place: of a folder, or of an ``s3://bucket/prefix``."""
+        return open_store(root, self._settings, self._s3)
 
 
-def open_store(root: str | Path, settings: Settings) -> ObjectStore:
+def open_store(root: str | Path, settings: Settings, s3: Callable[[], S3Client] | None = None) -> ObjectStore:
     """The store of a folder or of an ``s3://bucket/prefix``; nothing is connected before first use."""
     if str(root).startswith("s3://"):
-        return S3Store(str(root), settings)
+        return S3Store(str(root), settings, s3)
     return FolderStore(Path(str(root).removeprefix("file://")))

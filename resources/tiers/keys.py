@@ -34,7 +34,7 @@ def write_keys(tables: Tables, table: Table, held: Mapping[Partition, Sequence[D
     prefix = keys_prefix(move.table, move.id)
     tables.stores.archive.delete([found.key for found in tables.stores.archive.list(prefix)])  # what a dead try left
     columns = ", ".join(f'"{name}"' for name in [*(field.name for field in table.spec().fields), move.sought_by])
-    engine = DuckDBEngine(tables.settings)
+    engine = DuckDBEngine.of(tables)
     try:
         for partition, files in held.items():
             keys = engine.parquet([file.file_path for file in files]).project(columns).distinct().order(columns)
@@ -68,7 +68,7 @@ def partitions_with(
                 "again."
             )
         files += own
-    engine = DuckDBEngine(tables.settings)
+    engine = DuckDBEngine.of(tables)
     try:
         engine.backend.con.register("wanted", pa.table({"wanted": keys}))
         held = engine.parquet(files).filter(f'"{spec.sought_by}" IN (SELECT wanted FROM wanted)')  # noqa: S608  declared

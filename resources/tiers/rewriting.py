@@ -27,7 +27,7 @@ def rewritten(tables: Tables, table: Table, files: Sequence[DataFile], folder: s
     """
     from pyiceberg.io.pyarrow import parquet_files_to_data_files
 
-    engine = DuckDBEngine(tables.settings)
+    engine = DuckDBEngine.of(tables)
     try:
         old = engine.parquet([file.file_path for file in files])
         paths = engine.write_large(old, tables.stores.lake.location(folder), LARGEST, HEAVY if heavy else LIGHT)

@@ -12,7 +12,7 @@ import pytest
 
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.deliveries import Taken
-from cdap_assets.raw.landing import landed, landing_digest
+from cdap_assets.raw.landing import landed, landing, landing_digest
 from cdap_assets.work.arrivals import BESIDE_A_QUEUE, Arrivals, arrivals
 from resources.engines.file_format import FileFormat
 from resources.lake.lakehouse import Lakehouse
@@ -47,7 +47,7 @@ class CloudShop(Shop):
         self.s3.put_object(Bucket=self.bucket, Key=f"{LANDING}/{source}/{name}", Body=body)
 
     def keys(self) -> list[str]:
-        return [found.key for found, _history in landed(self.settings, "till")]
+        return [found.key for found, _history in landed(landing(self.settings), "till")]
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_every_page_of_a_long_list_is_read_in_the_order_of_a_folder(shop: CloudS
         home.land(name, b"")
     found = shop.keys()
     assert len(found) == 1005
-    assert found == [file.key for file, _history in landed(home.settings, "till")]
+    assert found == [file.key for file, _history in landed(landing(home.settings), "till")]
 
 
 def test_what_is_hidden_unfinished_or_a_console_s_folder_is_passed_over(shop: CloudShop) -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.assets import raw_asset
 from cdap_assets.table_assets.snapshots import weekly
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 
@@ -97,7 +98,7 @@ class Shop:
             return dg.materialize(
                 definitions,
                 instance=instance,
-                resources={"lakehouse": self.lakehouse, "clock": lambda: now},
+                resources={"lakehouse": self.lakehouse, "installation": Calendar(lambda: now)},
                 selection=[dg.AssetKey(name) for name in names],
                 partition_key=partition_key,
                 tags=dict(tags or {}),

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from cdap_assets.cli import app
 from cdap_assets.installation import Installation
-from cdap_assets.models.champion import MODELS, champion, serving
+from cdap_assets.models.champion import champion
+from cdap_assets.models.serving import MODELS, serving
 from cdap_assets.work.stages import due
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.table_snapshots import keep, tags_of
 from resources.registry.model_registry import ModelRegistry
@@ -80,7 +82,7 @@ def test_reading_what_serves_writes_nothing_and_a_run_records_a_decision_once_by
 
     home.registry.client.set_model_version_tag(VALUE, "1", "approved_by", "Ann")
     later = NOON + timedelta(days=1)
-    assert isinstance(champion(registry=home.registry, clock=lambda: later), dg.MaterializeResult)
+    assert isinstance(champion(registry=home.registry, installation=Calendar(lambda: later)), dg.MaterializeResult)
     assert home.registry.version(LAPSE, 2).tags == recorded
     assert home.registry.version(VALUE, 1).tags["approved_at"] == "2024-03-04T12:00:00+00:00"
 
@@ -90,7 +92,7 @@ def test_a_champion_registered_by_hand_fails_the_asset_once_with_what_to_do(home
     by_hand = registry.client.create_model_version(VALUE, "file:///models/value").version
     registry.client.set_registered_model_alias(VALUE, "champion", by_hand)
     with pytest.raises(dg.Failure, match=r"registered by hand.*delete it in MLflow") as caught:
-        champion(registry=registry, clock=lambda: NOON)
+        champion(registry=registry, installation=Calendar(lambda: NOON))
     assert not caught.value.allow_retries
     registry.client.set_registered_model_alias(VALUE, "champion", "1")
 

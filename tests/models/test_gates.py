@@ -12,8 +12,9 @@ import pytest
 
 from cdap_assets.models.comparison import Comparison, Incumbent, compare_lapse, compare_value, incomparable
 from cdap_assets.models.gates import canary, gate_checks, gates_tag, no_leak
+from cdap_assets.models.lapse_model import FREQUENCY_ALONE
 from cdap_assets.models.lapse_model import judging as lapse_judging
-from cdap_assets.models.lapse_model.judging import BLEND, FREQUENCY_ALONE, Judged
+from cdap_assets.models.lapse_model.judging import BLEND, Judged
 from cdap_assets.models.lifetime_value_model import judging as value_judging
 from cdap_assets.models.training import FEATURES
 from ml.evaluation import Interval

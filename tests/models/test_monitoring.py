@@ -15,10 +15,11 @@ from cdap_assets.definitions import build_definitions
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS
 from cdap_assets.models.monitoring import NOT_YET, Spread
 from cdap_assets.models.realised import CONTACT
-from cdap_assets.models.scores import CUSTOMER_SCORES, score_batches, spooled
+from cdap_assets.models.scores import score_batches, spooled
+from cdap_assets.models.serving import MODELS
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.retention import tables
 from cdap_assets.retention.tables import ARMS
 from ml.evaluation.drift import Drift

@@ -13,7 +13,8 @@ from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.models.lapse_model import asset as lapse_asset
 from cdap_assets.models.model_policy import ModelPolicy, ModelPolicyError, read_model_policy
 from cdap_assets.models.purpose import MADE_OF, PurposeRefused, Selection, select, selected_features
-from cdap_assets.models.training import FEATURES, DataEnds
+from cdap_assets.models.training import FEATURES
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from tests.shop import CLOCK, CONTRACT, make_shop
@@ -126,8 +127,7 @@ def test_training_without_the_purpose_fails_once_and_says_where_to_allow_it(tmp_
     resources = {
         "lakehouse": Lakehouse(settings),
         "registry": ModelRegistry(settings),
-        "clock": lambda: CLOCK,
-        "data_ends": DataEnds(None),
+        "installation": Calendar(lambda: CLOCK),
     }
     result = dg.materialize([lapse_asset.lapse_model], resources=resources, raise_on_error=False)
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]

@@ -20,7 +20,7 @@ from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.lapse_model import asset as lapse_asset
 from cdap_assets.models.lifetime_value_model import asset as value_asset
 from cdap_assets.models.reproducing import SINCE, NotReproducible, erase_history, pinned, reproduce
-from cdap_assets.models.training import DataEnds
+from resources.clock import Calendar
 from resources.iceberg.errors import LakehouseError
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.table_snapshots import is_kept, tags_of
@@ -66,8 +66,7 @@ def trained(ran_shop: Settings, tmp_path_factory: pytest.TempPathFactory) -> Set
     resources = {
         "lakehouse": lakehouse,
         "registry": ModelRegistry(settings),
-        "clock": lambda: CLOCK,
-        "data_ends": DataEnds(LAST_DAY),
+        "installation": Calendar(lambda: CLOCK, LAST_DAY),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("default")

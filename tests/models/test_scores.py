@@ -16,8 +16,9 @@ import pytest
 from cdap_assets.definitions import build_definitions
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.models import lapse_model, lifetime_value_model, scores
-from cdap_assets.models.champion import MODELS
-from cdap_assets.models.scores import CUSTOMER_SCORES, score_batches, spooled
+from cdap_assets.models.scores import score_batches, spooled
+from cdap_assets.models.serving import MODELS
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.models.themes import THEMES
 from ml.intervals import OutOfTimeIntervals
 from resources.lake.lakehouse import Lakehouse

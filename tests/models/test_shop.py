@@ -17,9 +17,9 @@ from cdap_assets.definitions import build_definitions
 from cdap_assets.features.customer_features import CUSTOMER_FEATURES
 from cdap_assets.features.labels import LAPSE_HORIZON, LAPSE_LABELS, VALUE_LABELS
 from cdap_assets.models import champion, lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS, serving
 from cdap_assets.models.lifetime_value_model import judging as value_judging
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.serving import MODELS, serving
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.models.training import FEATURES, lapse_frame
 from cdap_assets.retention import ledger
 from cdap_assets.retention.outcomes import CAMPAIGN_OUTCOMES, NOT_ENOUGH
@@ -27,6 +27,7 @@ from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.plan_page import _champions, page_name, plan_figures
 from cdap_assets.retention.retention_policy import read_policy
 from cdap_assets.retention.tables import CONTACT, CONTROL, HOLDOUT
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 from resources.lake.table_snapshots import tags_of
@@ -148,7 +149,7 @@ def test_the_champion_changes_its_data_version_with_the_model_and_its_review(
     ran_shop: Settings, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def data_version() -> str:
-        result = champion.champion(registry=registry, clock=lambda: CLOCK)
+        result = champion.champion(registry=registry, installation=Calendar(lambda: CLOCK))
         assert isinstance(result, dg.MaterializeResult)
         assert result.data_version is not None
         return result.data_version.value

@@ -24,12 +24,12 @@ from cdap_assets.models.training import (
     FEATURES,
     TRAINING_SNAPSHOTS,
     TRAINING_STEP,
-    DataEnds,
     TooLittleHistory,
     TrainingConfig,
     lapse_frame,
     value_frame,
 )
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from resources.registry.model_version import ModelVersion, TableRead
@@ -158,8 +158,7 @@ def failure_of_training(lake: Lakehouse, registry: ModelRegistry) -> str:
     resources = {
         "lakehouse": lake,
         "registry": registry,
-        "clock": lambda: datetime(2023, 7, 1),
-        "data_ends": DataEnds(None),
+        "installation": Calendar(lambda: datetime(2023, 7, 1)),
     }
     result = dg.materialize([lapse_asset.lapse_model], resources=resources, raise_on_error=False)
     (event,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]

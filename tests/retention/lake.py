@@ -15,7 +15,7 @@ import pandas as pd
 
 from cdap_assets.curated.entities import ENTITIES
 from cdap_assets.identity.customer_xref import CUSTOMER_XREF, id_of
-from cdap_assets.models.scores import CUSTOMER_SCORES
+from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.retention.candidates import DraftInputs
 from cdap_assets.retention.drafting import Candidates, draft
 from cdap_assets.retention.ledger import record_draft

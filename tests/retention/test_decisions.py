@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cdap_assets.cli import app
-from cdap_assets.models.training import DataEnds
 from cdap_assets.retention import decisions, ledger
 from cdap_assets.retention.decide_plan import decide_plan
 from cdap_assets.retention.decisions import Desk, Unfinished
@@ -22,6 +21,7 @@ from cdap_assets.retention.ledger import APPROVED, PARTLY, REJECTED, PlanState
 from cdap_assets.retention.plan_id import PlanId, PlanRefused
 from cdap_assets.retention.retention_policy import RetentionPolicyError
 from cdap_assets.retention.tables import CONTACT
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from tests.retention.lake import NOON, PlanLake, later, policy
@@ -191,8 +191,7 @@ def job(lake: PlanLake, plan: str, decision: str, **config: Any) -> str:
             resources={
                 "lakehouse": desk.lakehouse,
                 "registry": desk.registry,
-                "clock": desk.clock,
-                "data_ends": DataEnds(None),
+                "installation": Calendar(desk.clock),
             },
             instance=instance,
             raise_on_error=False,

@@ -17,6 +17,7 @@ from cdap_assets.tiering.moves import Batch, Refused, chosen, restore
 from cdap_assets.tiering.restores import wait
 from cdap_assets.tiering.sweeping import sweep_lake
 from cdap_assets.work import stages
+from resources.clock import Calendar
 from resources.iceberg.errors import NotMoved, PartitionsArchived
 from resources.tiers.journal import Journal
 from resources.tiers.moving import begun, give_up
@@ -257,7 +258,7 @@ def stale(shop: AgeingShop) -> list[str]:
 
 def swept(shop: AgeingShop) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        resources = {"lakehouse": shop.lakehouse, "clock": shop.clock}
+        resources = {"lakehouse": shop.lakehouse, "installation": Calendar(shop.clock)}
         assert dg.materialize([sweep_lake], resources=resources, instance=instance).success
 
 

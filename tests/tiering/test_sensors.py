@@ -9,6 +9,7 @@ import dagster as dg
 from cdap_assets.definitions import build_definitions
 from cdap_assets.tiering.following import tick
 from cdap_assets.tiering.sensors import storage_sensors
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.settings import Settings
 from tests.tiering.decided import AT, decided, look
@@ -16,18 +17,19 @@ from tests.tiering.decided import AT, decided, look
 
 def test_the_sensors_themselves_look_through_their_resources(lake: Lakehouse, home: Settings) -> None:
     look(lake, decided(1))
-    definitions = {sensor.name: sensor for sensor in storage_sensors(home, lambda: AT, dg.DefaultSensorStatus.STOPPED)}
+    definitions = {sensor.name: sensor for sensor in storage_sensors(home, dg.DefaultSensorStatus.STOPPED)}
     tiering, restoring = definitions["storage_tiering_sensor"], definitions["storage_restore_sensor"]
-    context = dg.build_sensor_context(cursor=None, resources={"lakehouse": lake})
+    resources = {"lakehouse": lake, "installation": Calendar(lambda: AT)}
+    context = dg.build_sensor_context(cursor=None, resources=resources)
     found = tiering.evaluate_tick(context)
     [request] = found.run_requests or []
     expected = tick(lake, home, AT, None)
     assert isinstance(expected, dg.SensorResult)
     assert [request.run_key] == [one.run_key for one in expected.run_requests or []]
     assert found.cursor == expected.cursor
-    context = dg.build_sensor_context(cursor=found.cursor, resources={"lakehouse": lake})
+    context = dg.build_sensor_context(cursor=found.cursor, resources=resources)
     assert tiering.evaluate_tick(context).skip_message == "all 1 batches decided on 2024-06-01 04:00 were started"
-    idle = restoring.evaluate_tick(dg.build_sensor_context(resources={"lakehouse": lake}))
+    idle = restoring.evaluate_tick(dg.build_sensor_context(resources=resources))
     assert idle.skip_message == "no restore is under way, and no restored partition is due"
 
 

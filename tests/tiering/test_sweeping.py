@@ -9,6 +9,7 @@ import pytest
 
 from cdap_assets.tiering.moves import restore
 from cdap_assets.tiering.sweeping import sweep_lake
+from resources.clock import Calendar
 from resources.iceberg.errors import PartitionsArchived
 from resources.lake.table_snapshots import keep, release
 from tests.curated.till import rebuilt
@@ -17,7 +18,7 @@ from tests.tiering.conftest import APPLIED, FEBRUARY, JANUARY, MARCH, AgeingShop
 
 def sweep(shop: AgeingShop) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        resources = {"lakehouse": shop.lakehouse, "clock": shop.clock}
+        resources = {"lakehouse": shop.lakehouse, "installation": Calendar(shop.clock)}
         return dg.materialize([sweep_lake], resources=resources, instance=instance, raise_on_error=False)
 
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from cdap_assets.features.labels import LAPSE_LABELS
 from cdap_assets.installation import Installation
 from cdap_assets.models import lapse_model, lifetime_value_model
-from cdap_assets.models.champion import MODELS
+from cdap_assets.models.serving import MODELS
 from cdap_assets.work.stages import CODE_VERSIONS, training_stage
 from resources.registry.model_decisions import serve_first
 from resources.registry.recording import NewVersion, register

@@ -2,3 +2,4 @@
 
 NAME = "lapse_model"
 VERSION = "2"
+FREQUENCY_ALONE = "frequency alone"  # the kind of a version that ranks by one feature, where nothing more helped

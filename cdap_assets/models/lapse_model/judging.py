@@ -10,6 +10,7 @@ from cdap_assets.models import gates as gate
 from cdap_assets.models.candidate import Candidate
 from cdap_assets.models.comparison import Comparison
 from cdap_assets.models.gates import LEAK_GATES, GateResult
+from cdap_assets.models.lapse_model import FREQUENCY_ALONE
 from cdap_assets.models.model_policy import ProfitTerms
 from cdap_assets.models.training import (
     FEATURES,
@@ -34,7 +35,7 @@ MOST_CALIBRATION_ERROR = 0.05
 FEWEST_LAPSES = 100
 NO_BETTER_THAN_LOTS = 0.5
 SEGMENT_BAR = 0.08
-BLEND, FREQUENCY_ALONE, RECENCY_ALONE = "all features", "frequency alone", "recency alone"
+BLEND, RECENCY_ALONE = "all features", "recency alone"
 RULES = {FREQUENCY_ALONE: ("frequency",), RECENCY_ALONE: ("days_since_last",)}
 # inner borders of the bands that calibration is judged in: weeks, purchase days, days
 TENURE_WEEKS, PURCHASE_DAYS, RECENCY_DAYS = (13, 26, 52), (3, 10, 30), (7, 14, 28)
