@@ -16,6 +16,7 @@ from cdap_assets.work.arrivals import arrivals
 from cdap_assets.work.jobs import stage_jobs
 from cdap_assets.work.run_lock import LOCK
 from cdap_assets.work.stages import Stage, due, latest_snapshot, nothing_due, state
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from resources.stores.lock import holder_of
@@ -53,8 +54,9 @@ def main_job_sensor(
         context: dg.SensorEvaluationContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
+        installation: dg.ResourceParam[Calendar],
     ) -> dg.SensorResult:
-        return tick(replace(home, lakehouse=lakehouse, registry=registry), context)
+        return tick(replace(home, lakehouse=lakehouse, registry=registry, clock=installation.now), context)
 
     return sensor
 
