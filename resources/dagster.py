@@ -44,8 +44,8 @@ class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
     athena_workgroup: str = Field(description="The Athena workgroup that queries run in and that limits their scans.")
     query_budget_gb: float = Field(description="GB (10^9 bytes) that one query may scan, where queries are billed.")
     run_budget_gb: float = Field(description="GB (10^9 bytes) that one run may scan, where queries are billed.")
-    catalog_uri: str = Field(description="Address of the Iceberg REST catalog. Shown; CDAP_CATALOG_URI sets it.")
-    trino_uri: str = Field(description="Address of the Trino, without a password. Shown; CDAP_TRINO_URI sets it.")
+    catalog_uri: str = Field(description="Address of the Iceberg REST catalog. Shown only; CDAP_CATALOG_URI sets it.")
+    trino_uri: str = Field(description="Address of the Trino, without a password. Shown only; CDAP_TRINO_URI sets it.")
     duckdb: dg.ResourceDependency[DuckDBResource]
     s3: Annotated[Any, "resource_dependency"] = None  # which Dagster hands on as its client
 
@@ -76,7 +76,7 @@ class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
 class ModelRegistryResource(dg.ConfigurableResource[ModelRegistry]):
     """MLflow: versions of the models with their evidence, and which of them serves."""
 
-    tracking_uri: str = Field(description="Where MLflow is, without a password. Shown; CDAP_MLFLOW_URI sets it.")
+    tracking_uri: str = Field(description="Where MLflow is, without a password. Shown only; CDAP_MLFLOW_URI sets it.")
 
     installed: ClassVar[ModelRegistry]
 
@@ -89,11 +89,11 @@ class ModelRegistryResource(dg.ConfigurableResource[ModelRegistry]):
 class InstallationResource(dg.ConfigurableResource[Calendar]):
     """The home, and how it counts time. Only ``as_of`` can be chosen for a run."""
 
-    home: str = Field(description="The folder of contracts, retention.yaml and, unless on S3, of all data. Shown.")
-    timezone: str = Field(description="The zone whose midnight is the cut-off of a snapshot date. Shown.")
-    first_snapshot: str = Field(description="The first weekly snapshot date. Shown.")
+    home: str = Field(description="The folder of contracts, retention.yaml and, unless on S3, of all data. Shown only.")
+    timezone: str = Field(description="The zone whose midnight is the cut-off of a snapshot date. Shown only.")
+    first_snapshot: str = Field(description="The first weekly snapshot date. Shown only.")
     closed: dict[str, str] = Field(
-        description="The last day of each source of orders that is a closed data set; live ones are not in it. Shown."
+        description="The last day of each source of orders that is a closed data set, and of no other. Shown only."
     )
     as_of: str = Field(
         default="",
@@ -172,8 +172,11 @@ def _s3_fields(settings: Settings) -> dict[str, Any]:
 def without_password(uri: str) -> str:
     """An address without the password and the parameters that it may have."""
     scheme, separator, rest = uri.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{place.partition('?')[0]}"
+    place = rest.partition("?")[0]
+    if "@" in rest and "@" not in place:
+        place = place.partition(":")[0]  # the question mark may be one within a password
+    user, at, host = place.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"
 
 
 def _lakehouse_fields(settings: Settings) -> dict[str, Any]:

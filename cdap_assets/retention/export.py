@@ -61,7 +61,7 @@ def export(session: Session, settings: Settings, plan_id: PlanId, *, by: str, at
     # noted first: a note without files misleads nobody, files without a note are what an audit is against
     digest = hashlib.sha256(csv).hexdigest()
     record_export(session, plan_id, by=by, file=f"exports/{folder}/", sha256=digest, rows=len(rows), at=at)
-    store = session.tables.stores.exports
+    store = session.tables.stores.at(settings.root("exports"))
     store.write_together(folder, {f"{plan_id}.parquet": parquet.getvalue(), f"{plan_id}.csv": csv})
     csv_place, parquet_place = (readable(store.location(f"{folder}/{plan_id}.{kind}")) for kind in ("csv", "parquet"))
     return Export(readable(store.location(folder)), csv_place, parquet_place, len(rows))

@@ -42,3 +42,15 @@ def test_a_run_that_a_sensor_asks_for_is_one_that_its_job_accepts(lake: Lakehous
     for name in ("storage_tiering_sensor", "storage_restore_sensor"):
         sensor = repository.get_sensor_def(name)
         assert dg.validate_run_config(repository.get_job(sensor.job_name), request.run_config)
+
+
+def test_the_sensors_are_given_the_resources_of_their_definitions(home: Settings) -> None:
+    definitions = build_definitions(home, clock=lambda: AT)
+    sensor = definitions.get_repository_def().get_sensor_def("storage_restore_sensor")
+    assert definitions.resources is not None
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, resources=dict(definitions.resources)) as context,
+    ):
+        idle = sensor.evaluate_tick(context)
+    assert idle.skip_message == "no restore is under way, and no restored partition is due"
