@@ -3,6 +3,7 @@
 import dagster as dg
 
 from cdap_assets.models import lapse_model, lifetime_value_model
+from cdap_assets.models.links import champion_links
 from resources.clock import Clock
 from resources.registry.model_decisions import record_decisions
 from resources.registry.model_registry import ModelRegistry, UnknownVersion
@@ -58,6 +59,7 @@ def champion(registry: dg.ResourceParam[ModelRegistry], clock: dg.ResourceParam[
     return dg.MaterializeResult(
         data_version=dg.DataVersion(" ".join(f"{v.name}:{v.version}:{v.reviewed}" for v in champions.values())),
         metadata={
+            **champion_links(registry, champions),
             "champions": dg.MetadataValue.md("\n".join(lines)),
             "reviewed": all(version.reviewed for version in champions.values()),
         },

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 TRIES = 8  # with exponential waits and jitter, for what was throttled or failed inside AWS
+# of a client for who would rather go without an answer than wait for one
+QUICK = {"retries": {"total_max_attempts": 1}, "connect_timeout": 3, "read_timeout": 3}
 
 
 # "400" is all that S3 says to a HEAD
@@ -23,10 +25,10 @@ class CredentialsExpired(RuntimeError):
     """AWS no longer accepts the credentials of this process; the call that met it did nothing."""
 
 
-def client(service: str, settings: Settings) -> Any:
+def client(service: str, settings: Settings, **config: Any) -> Any:
     """boto3's client for ``service``; credentials come from the environment, a profile or the machine's role.
 
-    Its calls raise :class:`CredentialsExpired` when those ran out, and else boto3's own errors.
+    ``config`` is botocore's. Calls raise :class:`CredentialsExpired` when those ran out, and else boto3's own errors.
     """
     try:
         import boto3
@@ -36,7 +38,9 @@ def client(service: str, settings: Settings) -> Any:
     made = boto3.client(
         service,
         region_name=settings.region or None,
-        config=Config(retries={"mode": "standard", "total_max_attempts": TRIES}, user_agent_extra="cdap"),
+        config=Config(
+            **{"retries": {"mode": "standard", "total_max_attempts": TRIES}, "user_agent_extra": "cdap", **config}
+        ),
     )
     made.meta.events.register("after-call", _refuse_expired)
     return made
