@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ml.evaluation.drift import Drift, Reference
 
+MONITORED = ("score_drift", "input_drift", "realised_as_predicted")  # the checks
 SCORES = {lapse_model.NAME: "lapse_probability", lifetime_value_model.NAME: "expected_spend"}
 AGEING = {"T", "recency", "frequency"}  # grow with every week that the data covers
 NOT_YET = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cdap_assets.models.monitoring import MONITORED
 from cdap_assets.storage.tables import STORAGE_TABLES
 
 REVIEW = "review_storage"
@@ -32,7 +33,8 @@ def jobs() -> list[dg.UnresolvedAssetJobDefinition]:
         ),
         dg.define_asset_job(
             "monitor_models",
-            dg.AssetSelection.checks_for_assets("customer_scores"),
+            # promises are enforced with the scores themselves, and by no run of their own
+            dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey("customer_scores"), name) for name in MONITORED)),
             description="Compare the newest scores with training, and past scores with what came true.",
         ),
         dg.define_asset_job(
