@@ -15,6 +15,7 @@ from cdap_assets.models.scores import scores_asset
 from cdap_assets.raw.assets import broken_asset, raw_asset
 from cdap_assets.retention.decide_plan import decide_plan
 from cdap_assets.retention.plan import plan_asset
+from cdap_assets.table_assets.dagster_asset import dagster_asset
 from cdap_assets.table_assets.snapshots import weekly
 from cdap_assets.table_assets.table_checks import table_checks
 from cdap_assets.table_assets.table_metadata import table_spec_asset
@@ -33,7 +34,8 @@ from resources.settings import Settings
 
 
 def build_definitions(settings: Settings | None = None, *, clock: Clock = utc_now) -> dg.Definitions:
-    """Fresh definitions for an installation. Reads its contracts; opens no database and no network.
+    """Fresh definitions for an installation. Reads its contracts, and of canonical tables that none fills
+    asks the catalog whether they hold rows.
 
     A contract that cannot be read becomes a failing asset with the reason; the rest works.
     """
@@ -56,12 +58,12 @@ def _definitions(home: Installation) -> dg.Definitions:
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *(raw_asset(contract) for contract in lineage.contracts.values()),
         *(broken_asset(name, str(error)) for name, error in lineage.broken.items()),
-        *(asset.definition(specs, partitions) for asset in lineage.tables),
+        *(dagster_asset(asset, specs, partitions, lineage.unfilled) for asset in lineage.assets),
         lapse_model,
         lifetime_value_model,
         champion,
         scores_asset(partitions),
-        plan_asset(partitions),
+        plan_asset(partitions, lineage.unfilled),
         *(table_spec_asset(specs[name], "retention") for name in ("plan_events", "arms")),
         storage_assets(lineage, refused),
         sweep_lake,
@@ -72,7 +74,11 @@ def _definitions(home: Installation) -> dg.Definitions:
         sensors += storage_sensors(settings, sensor_status(settings))
     return dg.Definitions(
         assets=with_policy(assets, lineage, settings),
-        asset_checks=[*table_checks(specs), *monitoring_checks(specs), *([] if refused else storage_checks())],
+        asset_checks=[
+            *table_checks(specs, lineage.unfilled),
+            *monitoring_checks(specs),
+            *([] if refused else storage_checks()),
+        ],
         jobs=[*stages, *other_jobs(), decide_plan, *JOBS],
         executor=one_run_at_a_time(home),
         schedules=scheduled,

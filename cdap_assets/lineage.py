@@ -1,23 +1,25 @@
 """The tables of an installation, in the order of the lineage, as its contracts make them.
 
 Tables and contracts alone: models, jobs, sensors and resources join them in :mod:`cdap_assets.definitions`. Nothing is
-read here but contract files, so that every command can afford it.
+read here but contract files, so that every command can afford it; who asks which tables are assets looks into the
+catalog once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property, partial
 
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.contracts.document import ContractError
 from cdap_assets.contracts.reading import read_contracts
 from cdap_assets.curated.canonical import canonical_assets
 from cdap_assets.curated.entities import ENTITIES
-from cdap_assets.curated.orders import customer_categories, customer_days, orders
+from cdap_assets.curated.orders import customer_categories, customer_days, orders, weekly_revenue
 from cdap_assets.features.customer_features import customer_features
-from cdap_assets.features.labels import label_assets
+from cdap_assets.features.labels import covered_until, label_assets
 from cdap_assets.identity.customer_xref import customer_xref
 from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.profiles.cohorts import cohort_retention
@@ -28,17 +30,37 @@ from cdap_assets.retention.outcomes import outcomes_asset
 from cdap_assets.retention.tables import ARMS, PLAN_EVENTS, RETENTION_PLAN
 from cdap_assets.storage.tables import STORAGE_TABLES
 from cdap_assets.table_assets.table_asset import TableAsset
+from resources.iceberg.held_rows import tables_with_rows
 from resources.iceberg.table import TableSpec
 from resources.settings import Settings
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Contracts, the broken ones with their reason, and every table that Dagster builds from them."""
+    """Contracts, the broken ones with their reason, and every table that is made of others.
+
+    ``with_rows`` tells which of some tables hold rows.
+    """
 
     contracts: Mapping[str, Contract]
     broken: Mapping[str, ContractError]
     tables: tuple[TableAsset, ...]
+    with_rows: Callable[[Collection[str]], Collection[str]]
+
+    @cached_property
+    def unfilled(self) -> frozenset[str]:
+        """Canonical tables that no contract fills and that hold no rows: they read as empty, and are no assets.
+
+        One that a contract filled until it was removed holds rows until it is rebuilt: as long it is an asset.
+        """
+        filled = {output.entity for contract in self.contracts.values() for output in contract.outputs}
+        unfilled = frozenset(ENTITIES) - filled
+        return unfilled - frozenset(self.with_rows(sorted(unfilled)))
+
+    @property
+    def assets(self) -> tuple[TableAsset, ...]:
+        """The tables that are assets now, by one look into the catalog that this process makes once."""
+        return tuple(asset for asset in self.tables if asset.name not in self.unfilled)
 
     @property
     def specs(self) -> dict[str, TableSpec]:
@@ -73,18 +95,19 @@ def read_lineage(settings: Settings) -> Lineage:
     """The lineage of a home; a contract that cannot be read is set aside with its reason."""
     entities = {name: entity.mapped for name, entity in ENTITIES.items()}
     contracts, broken = read_contracts(settings.contracts, entities) if settings.contracts.exists() else ({}, {})
-    bare = Lineage(contracts, broken, ())
+    bare = Lineage(contracts, broken, (), partial(tables_with_rows, settings))
+    ends = bare.order_sources
     tables = (
         *canonical_assets(contracts),
         orders,
-        customer_days,
+        replace(customer_days, figures=weekly_revenue(lambda days: covered_until(days, ends))),
         customer_categories,
         customer_xref,
         customer_segments,
         customer_profile,
         cohort_retention,
         customer_features,
-        *label_assets(bare.order_sources),
-        outcomes_asset(settings, bare.order_sources),
+        *label_assets(ends),
+        outcomes_asset(settings, ends),
     )
-    return Lineage(contracts, broken, tables)
+    return replace(bare, tables=tables)

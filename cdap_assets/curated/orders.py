@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import ibis
 from ibis import _
 
 from cdap_assets.curated.entities import CUSTOMER_KEY, KEY_SPACE, MONTH, SOURCE, VERSION
 from cdap_assets.curated.versions import as_known
+from cdap_assets.table_assets.figures import Figures
 from cdap_assets.table_assets.table_asset import table_asset
 from resources.iceberg.table import INSTANT, MONEY, Column, Invariant, TableSpec
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 CURRENCY = Column("currency", "string", "ISO 4217 code", nullable=False)
 LOCAL_DATE = Column("local_date", "date", "the shop's local day", nullable=False)
@@ -86,6 +93,28 @@ def customer_days(orders: ibis.Table) -> ibis.Table:
         by,
         {"orders": (_.net >= 0).sum(), "lines": _.lines.sum(), "net": _.net.sum()},
     )
+
+
+def weekly_revenue(covered_until: Callable[[ibis.Table], ir.DateScalar]) -> Figures:
+    """What the shop received in the last full week, for each currency by itself, by what is known now.
+
+    A week is that between two snapshot dates: local days from a Sunday to the Saturday after. It is full when the data
+    has begun by then, and the orders cover it: ``covered_until`` gives the first day that they do not.
+    """
+
+    def figures(customer_days: ibis.Table) -> ibis.Table:
+        valid = customer_days.filter(customer_days.superseded_at.isnull())
+        known = valid.aggregate(begin=_.local_date.min(), covered=covered_until(customer_days))
+        days_since_sunday = (known.covered.day_of_week.index() + 1) % 7
+        known = known.mutate(end=(known.covered - days_since_sunday.as_interval("D")).cast("date"))
+        known = known.mutate(week_from=(known.end - ibis.interval(days=7)).cast("date"))
+        known = known.mutate(week_to=(known.end - ibis.interval(days=1)).cast("date"))
+        week = valid.join(known, [valid.local_date >= known.week_from, valid.local_date <= known.week_to])
+        full = week.filter(week.begin <= week.week_from)
+        sums = full.group_by(["currency", "week_from", "week_to"]).aggregate(value=full.net.sum())
+        return sums.select("week_from", "week_to", "value", figure=ibis.literal("revenue_last_week_") + sums.currency)
+
+    return figures
 
 
 CUSTOMER_CATEGORIES = TableSpec(

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from cdap_assets.models.links import champion_links
 from cdap_assets.models.serving import MODELS, serving
 from resources.clock import Calendar
 from resources.registry.model_decisions import record_decisions
@@ -50,6 +51,7 @@ def champion(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(" ".join(f"{v.name}:{v.version}:{v.reviewed}" for v in champions.values())),
         metadata={
+            **champion_links(registry, champions),
             "champions": dg.MetadataValue.md("\n".join(lines)),
             "reviewed": all(version.reviewed for version in champions.values()),
         },

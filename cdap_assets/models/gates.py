@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Bar = Callable[[SegmentGap], float]  # the largest gap of a segment that passes
 
+BLOCKS = "Blocks approval: nobody can approve a version that fails it, nor does it serve."
 LEAK_GATES = {
     "no_leak": "no feature alone, nor all of them together, foretell the label better than anybody honestly can",
     "leakage_canary": "a planted feature that knows the future is found by the same watch that clears the real ones",
@@ -38,7 +39,7 @@ class GateResult:
 
 def gate_specs(asset: str, gates: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
     """A check per gate; ``gates`` are names with what they ask."""
-    return [dg.AssetCheckSpec(name, asset=asset, description=asked) for name, asked in gates.items()]
+    return [dg.AssetCheckSpec(name, asset=asset, description=f"{asked}. {BLOCKS}") for name, asked in gates.items()]
 
 
 def gate_checks(asset: str, results: Sequence[GateResult]) -> list[dg.AssetCheckResult]:

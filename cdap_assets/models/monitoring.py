@@ -3,7 +3,7 @@
 Every figure is also a metric ``monitoring/...`` on the MLflow run of the version that scored, by snapshot date.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from ml.evaluation.drift import Drift, Reference
 
+MONITORED = ("score_drift", "input_drift", "realised_as_predicted")  # the checks
 SCORES = {lapse_model.NAME: "lapse_probability", lifetime_value_model.NAME: "expected_spend"}
 AGEING = {"T", "recency", "frequency"}  # grow with every week that the data covers
 NOT_YET = (
     f"no label window has closed yet: lapses show {LAPSE_HORIZON} days after a scored snapshot, "
     f"spend after {VALUE_HORIZON}"
 )
+WAITS = "Skipped while there is nothing to compare with; the log of its run says why."
 Rows = Callable[[Session, str, date], "ibis.Table"]  # of a model and a snapshot, in columns that a reference names
 
 
@@ -77,21 +79,30 @@ class Spread:
 def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefinition]:
     """The checks on ``customer_scores``; ``specs`` declares the tables by name."""
 
-    @dg.asset_check(
+    realised = dg.AssetCheckSpec(
+        "realised_as_predicted",
         asset=CUSTOMER_SCORES.name,
         additional_deps=[LAPSE_LABELS.name, VALUE_LABELS.name],
         description=(
             "past scores came true once the label window of their snapshot closed, beyond noise: the lapse rate "
             f"within {lapse_judging.MOST_CALIBRATION_ERROR:.0%} of customers, the ranking as tested, total spend "
-            f"within {value_judging.MOST_BIAS:.0f} %. Customers whom a plan contacted are left out"
+            f"within {value_judging.MOST_BIAS:.0f} %. Customers whom a plan contacted are left out. {WAITS}"
         ),
     )
+
+    # a check that may be left out is one of several that can be chosen of
+    @dg.multi_asset_check(name=realised.name, specs=[realised], can_subset=True)
     def realised_as_predicted(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
+        context: dg.AssetCheckExecutionContext,
+        lakehouse: dg.ResourceParam[Lakehouse],
+        registry: dg.ResourceParam[ModelRegistry],
+    ) -> Iterator[dg.AssetCheckResult]:
         with lakehouse.in_process() as session:
             found = [*closed_lapses(session, registry, specs["arms"]), *closed_spends(session, registry, specs["arms"])]
-        return realised_result(found, registry)
+        if found:
+            yield realised_result(found, registry)
+        else:
+            context.log.info(NOT_YET)
 
     return [
         drift_check(
@@ -115,14 +126,25 @@ def monitoring_checks(specs: Mapping[str, TableSpec]) -> list[dg.AssetChecksDefi
 def drift_check(what: str, rows: Rows, reads: Sequence[str], description: str) -> dg.AssetChecksDefinition:
     """The check on the drift of ``what`` ("score" or "input") in ``rows``; ``reads`` are tables beside the scores."""
 
-    @dg.asset_check(
-        asset=CUSTOMER_SCORES.name, name=f"{what}_drift", additional_deps=list(reads), description=description
+    spec = dg.AssetCheckSpec(
+        f"{what}_drift",
+        asset=CUSTOMER_SCORES.name,
+        additional_deps=list(reads),
+        description=f"{description}. {WAITS}",
     )
+
+    @dg.multi_asset_check(name=spec.name, specs=[spec], can_subset=True)
     def drift_of(
-        lakehouse: dg.ResourceParam[Lakehouse], registry: dg.ResourceParam[ModelRegistry]
-    ) -> dg.AssetCheckResult:
+        context: dg.AssetCheckExecutionContext,
+        lakehouse: dg.ResourceParam[Lakehouse],
+        registry: dg.ResourceParam[ModelRegistry],
+    ) -> Iterator[dg.AssetCheckResult]:
         with lakehouse.in_process() as session:
-            return drift_result(what, spreads(session, registry, rows), registry)
+            found = spreads(session, registry, rows)
+        if any(spread.drifts for spread in found):
+            yield drift_result(what, found, registry)
+        else:
+            context.log.info("; ".join(spread.words for spread in found) or "nothing is scored yet")
 
     return drift_of
 
@@ -177,7 +199,7 @@ def input_rows(session: Session, model: str, snapshot: date) -> "ibis.Table":
 
 
 def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) -> dg.AssetCheckResult:
-    """The drift of ``what`` ("score" or "input") as a check, logged on the runs of the versions."""
+    """The drift of ``what`` ("score" or "input") as a check, logged on the runs of the versions; at least one."""
     for spread in found:
         metrics = {f"{what}_psi_{drift.column}": drift.psi for drift in spread.drifts or ()}
         log_monitoring(registry, spread.version, metrics, spread.snapshot)
@@ -196,9 +218,9 @@ def drift_result(what: str, found: Sequence[Spread], registry: ModelRegistry) ->
     return dg.AssetCheckResult(
         passed=all(spread.steady for spread in found),
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(spread.words for spread in found) or "nothing is scored yet",
+        description="; ".join(spread.words for spread in found),
         metadata={
-            "snapshot": found[0].snapshot.isoformat() if found else "",
+            "snapshot": found[0].snapshot.isoformat(),
             "largest index": largest,
             "drift": _table(rows),
         },
@@ -218,7 +240,7 @@ def realised_result(found: Sequence[Realised], registry: ModelRegistry) -> dg.As
     return dg.AssetCheckResult(
         passed=not wrong,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(wrong) or ("as predicted" if found else NOT_YET),
+        description="; ".join(wrong) or "as predicted",
         metadata={
             "realised": _table(told),
             **{name: value for one in newest for name, value in one.metrics.items()},
@@ -227,6 +249,4 @@ def realised_result(found: Sequence[Realised], registry: ModelRegistry) -> dg.As
 
 
 def _table(rows: Sequence[Mapping[str, str | int | float]]) -> dg.MetadataValue[Any]:
-    if not rows:
-        return dg.MetadataValue.text("nothing")
     return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])

@@ -15,6 +15,7 @@ import dagster as dg
 
 from cdap_assets.models.candidate import ModelRecipe, Own, ReviewContext
 from cdap_assets.models.gates import gate_checks, gates_tag
+from cdap_assets.models.links import page_name, version_links
 from cdap_assets.models.purpose import HeldBack
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.table_snapshots import keep
@@ -55,13 +56,12 @@ def register(
     version = recording.register(registry, new_version(recipe, candidate, code), review=review, keep=protect)
     if version.passed_gates:
         serve_first(registry, recipe.name, version.version)
-    page = f"{recipe.name}-v{version.version}.html"
-    lakehouse.stores.pages.write(page, registry.review_page(version).encode())
+    lakehouse.stores.pages.write(page_name(version), registry.review_page(version).encode())
     return dg.MaterializeResult(
         metadata={
+            **version_links(registry, version),
             "version": version.version,
             "gates": version.tags["gates"],
-            "review": dg.MetadataValue.url(lakehouse.settings.page_url(page)),
             "out of time": dg.MetadataValue.md(candidate.headline),
             "held back": dg.MetadataValue.md(_held_back(candidate.selection.held_back)),
             **candidate.metadata,

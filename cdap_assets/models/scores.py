@@ -14,10 +14,14 @@ from cdap_assets.features.labels import ACTIVE_DAYS, VALUE_HORIZON
 from cdap_assets.models import lapse_model, lifetime_value_model
 from cdap_assets.models.champion import champions_or_failure
 from cdap_assets.models.lifetime_value_model import judging as value_judging
+from cdap_assets.models.links import champion_links
 from cdap_assets.models.tables import CUSTOMER_SCORES
 from cdap_assets.models.training import as_floats
-from cdap_assets.table_assets.table_asset import requested_keys
+from cdap_assets.table_assets.dagster_asset import requested_keys
+from cdap_assets.table_assets.figures import figures_metadata
+from cdap_assets.table_assets.promises import broken_promises, kept_promises, promise_specs
 from cdap_assets.table_assets.table_metadata import publish_metadata
+from resources.iceberg.errors import InvariantViolated
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import InProcess
 from resources.registry.model_registry import ModelRegistry
@@ -25,6 +29,7 @@ from resources.registry.model_version import ModelVersion
 from resources.settings import Settings
 
 if TYPE_CHECKING:
+    import ibis
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
@@ -46,33 +51,53 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
         code_version=VERSION,
         description=CUSTOMER_SCORES.description,
         metadata={"cdap/table": CUSTOMER_SCORES.name},
+        check_specs=promise_specs(CUSTOMER_SCORES),
     )
     def customer_scores(
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         dates = [date.fromisoformat(key) for key in requested_keys(context)]
         if not dates:
             raise dg.Failure("customer_scores is built per snapshot date, and this run names none", allow_retries=False)
         champions = champions_or_failure(registry)
         refuse_leak(champions, dates)
         models = {name: registry.load(version) for name, version in champions.items()}
-        with (
-            lakehouse.in_process(context.run.run_id) as session,
-            spooled(lakehouse.settings, score_batches(session, dates, champions, models)) as spool,
-        ):
-            published = session.publish(
-                CUSTOMER_SCORES,
-                session.engine.scan(CUSTOMER_SCORES, spool, "scored"),
-                replace={"snapshot_date": dates},
-                provenance={"code_version": VERSION, "models": model_versions(champions)},
-            )
-            # a score comes from a model: no column of it is made of columns by name
-            metadata = publish_metadata(CUSTOMER_SCORES, published, CUSTOMER_SCORES.empty(), session)
-        return dg.MaterializeResult(metadata={**metadata, "models": model_versions(champions)})
+        try:
+            with (
+                lakehouse.in_process(context.run.run_id) as session,
+                spooled(lakehouse.settings, score_batches(session, dates, champions, models)) as spool,
+            ):
+                published = session.publish(
+                    CUSTOMER_SCORES,
+                    session.engine.scan(CUSTOMER_SCORES, spool, "scored"),
+                    replace={"snapshot_date": dates},
+                    provenance={"code_version": VERSION, "models": model_versions(champions)},
+                )
+                # a score comes from a model: no column of it is made of columns by name
+                metadata = publish_metadata(CUSTOMER_SCORES, published, CUSTOMER_SCORES.empty(), session)
+                promises = kept_promises(CUSTOMER_SCORES, session)
+        except InvariantViolated as error:
+            yield from broken_promises(CUSTOMER_SCORES, error)
+            raise
+        if published.total_rows:
+            metadata |= figures_metadata(lakehouse, CUSTOMER_SCORES, expected_lapses)
+        yield dg.MaterializeResult(
+            metadata={**champion_links(registry, champions), **metadata, "models": model_versions(champions)},
+            check_results=promises,
+        )
 
     return customer_scores
+
+
+def expected_lapses(customer_scores: "ibis.Table") -> "ibis.Table":
+    """How many regulars of each snapshot will lapse: the sum of their probabilities."""
+    import ibis
+
+    regulars = customer_scores.filter(customer_scores.lapse_probability.notnull())
+    sums = regulars.group_by("snapshot_date").aggregate(value=regulars.lapse_probability.sum())
+    return sums.mutate(figure=ibis.literal("expected_lapses"))
 
 
 def model_versions(champions: dict[str, ModelVersion]) -> str:

@@ -29,7 +29,13 @@ COHORT_RETENTION = TableSpec(
 )
 
 
-@table_asset(COHORT_RETENTION, group="profiles")
+def after_one_period(cohort_retention: ibis.Table) -> ibis.Table:
+    """The share of the newest cohort that bought again in its next period, once that is over."""
+    newest = cohort_retention.filter(_.period == 1).order_by(ibis.desc("cohort")).limit(1)
+    return newest.select("cohort", value=_.retention, figure=ibis.literal("retention_after_one_period"))
+
+
+@table_asset(COHORT_RETENTION, group="profiles", figures=after_one_period)
 def cohort_retention(customer_days: ibis.Table, customer_xref: ibis.Table) -> ibis.Table:
     """Cohorts on a calendar of 28-day periods that begins at the first purchase in the data."""
     valid = customer_days.filter((customer_days.superseded_at.isnull()) & (customer_days.orders > 0))

@@ -41,7 +41,12 @@ CUSTOMER_PROFILE = TableSpec(
 )
 
 
-@table_asset(CUSTOMER_PROFILE, group="profiles")
+def customer_count(customer_profile: ibis.Table) -> ibis.Table:
+    """How many there are."""
+    return customer_profile.aggregate(value=_.count()).mutate(figure=ibis.literal("customers"))
+
+
+@table_asset(CUSTOMER_PROFILE, group="profiles", figures=customer_count)
 def customer_profile(
     customer_xref: ibis.Table,
     customer_days: ibis.Table,

@@ -37,7 +37,22 @@ CUSTOMER_SEGMENTS = TableSpec(
 )
 
 
-@table_asset(CUSTOMER_SEGMENTS, group="profiles")
+SEGMENTS = ("champions", "loyal", "new or rare", "cannot lose", "at risk", "need attention", "dormant")
+
+
+def shares(customer_segments: ibis.Table) -> ibis.Table:
+    """The share of each segment among the customers, also of one that nobody is in."""
+    names = ibis.memtable({"segment": SEGMENTS})
+    sizes = customer_segments.group_by("segment").aggregate(customers=_.count())
+    total = customer_segments.aggregate(total=_.count())
+    joined = names.left_join(sizes, "segment").cross_join(total)
+    return joined.select(
+        figure=ibis.literal("share_") + joined.segment.replace(" ", "_"),
+        value=joined.customers.coalesce(0).cast("float64") / joined.total.nullif(0),
+    )
+
+
+@table_asset(CUSTOMER_SEGMENTS, group="profiles", figures=shares)
 def customer_segments(customer_days: ibis.Table, customer_xref: ibis.Table) -> ibis.Table:
     """Customers by fifths of R, F and M, by what is known now."""
     customers = purchases_now(customer_days, customer_xref)

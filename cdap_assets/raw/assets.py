@@ -1,15 +1,17 @@
 """One raw asset per contract: it takes what has landed, and says what it took, held back and refused."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from cdap_assets.contracts.contract import Contract
 from cdap_assets.raw.deliveries import LedgerEntry, Taken, take
 from cdap_assets.raw.tables import raw_table
+from cdap_assets.table_assets.promises import broken_promises, kept_promises, promise_specs
 from cdap_assets.table_assets.table_metadata import column_schema
 from resources.clock import Calendar
+from resources.iceberg.errors import InvariantViolated
 from resources.lake.lakehouse import Lakehouse
 
 GROUP = "raw"
@@ -27,6 +29,7 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
         owners=[contract.owner] if contract.owner and "@" in contract.owner else None,
         metadata={"cdap/table": spec.name, "contract": contract.path.name, "landing": f"landing/{contract.name}/"},
         check_specs=[
+            *promise_specs(spec),
             dg.AssetCheckSpec("files_accepted", asset=spec.name, description="no landed file was refused"),
             dg.AssetCheckSpec(
                 "rows_accepted",
@@ -39,13 +42,18 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         installation: dg.ResourceParam[Calendar],
-    ) -> dg.MaterializeResult:
-        with lakehouse.in_process(context.run.run_id) as session:
-            taken = take(session, lakehouse.settings, contract, installation.now())
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        try:
+            with lakehouse.in_process(context.run.run_id) as session:
+                taken = take(session, lakehouse.settings, contract, installation.now())
+                promises = kept_promises(spec, session)
+        except InvariantViolated as error:
+            yield from broken_promises(spec, error)
+            raise
         for path, message in taken.refused.items():
             context.log.error("refused %s: %s", path, message)
         state = lakehouse.state(spec.name)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             data_version=data_version(taken.entries),
             metadata={
                 "dagster/row_count": state.rows,
@@ -56,8 +64,9 @@ def raw_asset(contract: Contract) -> dg.AssetsDefinition:
                 "deliveries": dg.MetadataValue.md(ledger_table(taken.entries)),
                 "newly_accepted": sum(result.accepted for result in taken.ingested.values()),
                 "newly_quarantined": sum(result.quarantined for result in taken.ingested.values()),
+                **({"rows_quarantined": sum(e.quarantined for e in counted(taken))} if counted(taken) else {}),
             },
-            check_results=checks(spec.name, taken),
+            check_results=[*promises, *checks(spec.name, taken)],
         )
 
     return raw
@@ -82,8 +91,8 @@ def data_version(entries: Sequence[LedgerEntry]) -> dg.DataVersion:
 def checks(asset: str, taken: Taken) -> list[dg.AssetCheckResult]:
     """Whether files are refused or rows held back, over everything that the ledger knows of the source."""
     refused = [entry for entry in taken.entries if entry.event == "refused"]
-    counted = [entry for entry in taken.entries if entry.event in ("accepted", "replayed")]
-    held, rows = sum(e.quarantined for e in counted), sum(e.rows for e in counted)
+    accepted = counted(taken)
+    held, rows = sum(e.quarantined for e in accepted), sum(e.rows for e in accepted)
     told = "\n\n".join(entry.note or "" for entry in refused)
     return [
         dg.AssetCheckResult(
@@ -91,7 +100,7 @@ def checks(asset: str, taken: Taken) -> list[dg.AssetCheckResult]:
             check_name="files_accepted",
             passed=not refused,
             severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"refused": len(refused), "accepted": len(counted), "newly_accepted": len(taken.ingested)},
+            metadata={"refused": len(refused), "accepted": len(accepted), "newly_accepted": len(taken.ingested)},
             description=told or None,
         ),
         dg.AssetCheckResult(
@@ -102,6 +111,11 @@ def checks(asset: str, taken: Taken) -> list[dg.AssetCheckResult]:
             metadata={"quarantined": held, "rows": rows, "share": held / rows if rows else 0.0},
         ),
     ]
+
+
+def counted(taken: Taken) -> list[LedgerEntry]:
+    """The deliveries whose rows count: taken, and not taken back."""
+    return [entry for entry in taken.entries if entry.event in ("accepted", "replayed")]
 
 
 def ledger_table(entries: Sequence[LedgerEntry]) -> str:

@@ -1,5 +1,6 @@
 """The retention plan of a snapshot: drafted from scores, for people to edit, approve or reject."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.retention_policy import RetentionPolicy, RetentionPolicyError, read_policy
 from cdap_assets.retention.tables import CONTACT, RETENTION_PLAN
-from cdap_assets.table_assets.table_asset import requested_keys
+from cdap_assets.table_assets.dagster_asset import requested_keys
+from cdap_assets.table_assets.promises import broken_promises, kept_promises, promise_specs
 from cdap_assets.table_assets.table_metadata import publish_metadata
 from resources.clock import Calendar
+from resources.iceberg.errors import InvariantViolated
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Published, Session
 from resources.registry.model_registry import ModelRegistry
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from cdap_assets.retention.candidates import DraftInputs
 
 VERSION = "1"
+READ = ("customer_scores", "customer_segments", "touches", "consents")
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,27 @@ class Draft:
         return self.rows[self.rows["decision"] == CONTACT]
 
 
-def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset ``retention_plan``, one partition per snapshot date."""
+def plan_asset(partitions: dg.PartitionsDefinition[str], unfilled: Collection[str] = ()) -> dg.AssetsDefinition:
+    """The asset ``retention_plan``, one partition per snapshot date; ``unfilled`` are tables that are no assets."""
 
     @dg.asset(
         name=RETENTION_PLAN.name,
         group_name="retention",
-        deps=["customer_scores", "customer_segments", "touches", "consents"],
+        deps=[name for name in READ if name not in unfilled],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=VERSION,
         pool=PLANS,
         description=RETENTION_PLAN.description,
         metadata={"cdap/table": RETENTION_PLAN.name},
+        check_specs=promise_specs(RETENTION_PLAN),
     )
     def retention_plan(
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         registry: dg.ResourceParam[ModelRegistry],
         installation: dg.ResourceParam[Calendar],
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         from cdap_assets.retention.candidates import DraftInputs, NothingToPlan
         from cdap_assets.retention.plan_page import page_name, write_plan_page
 
@@ -81,21 +86,26 @@ def plan_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
                 drafted = write_draft(DraftInputs(snapshot, policy, session, decided, installation.now()))
                 report(lakehouse, context.instance, context.log_event)
                 metadata = publish_metadata(RETENTION_PLAN, drafted.published, ibis.memtable(drafted.rows), session)
+                promises = kept_promises(RETENTION_PLAN, session)
+        except InvariantViolated as error:
+            yield from broken_promises(RETENTION_PLAN, error)
+            raise
         except (RetentionPolicyError, NothingToPlan) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         write_plan_page(lakehouse, registry, drafted.plan_id, policy, installation.data_ends)
         contacts = drafted.contacts
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
+                "page": dg.MetadataValue.url(settings.page_url(page_name(drafted.plan_id))),
                 **metadata,
                 "plan": str(drafted.plan_id),
-                "page": dg.MetadataValue.url(settings.page_url(page_name(drafted.plan_id))),
                 "contacts": len(contacts),
                 "cost": float(contacts["cost"].sum() or 0),
                 "value_at_stake": float(contacts["value_at_stake"].sum() or 0),
                 "decisions": dg.MetadataValue.md(_decisions(drafted.rows["decision"].value_counts().to_dict())),
                 "reviewed": bool(drafted.rows["reviewed"].all()),
-            }
+            },
+            check_results=promises,
         )
 
     return retention_plan

@@ -1,25 +1,22 @@
-"""A table as a Dagster asset: a pure function of tables, and what to rebuild of it when its inputs changed.
+"""A table that is made of tables: a pure function of them, and what to rebuild of it when its inputs changed.
 
 No table of the lineage is named here, and nothing is registered: the tables are listed in :mod:`cdap_assets.lineage`.
-What makes no table (a model, a plan, an export) is an asset of its own and does not go through this factory.
+Nothing here knows Dagster, so that who only looks does not load it: :mod:`cdap_assets.table_assets.dagster_asset` does.
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from cdap_assets.table_assets.snapshots import snapshot_rows
+from cdap_assets.table_assets.figures import Figures
 from resources.iceberg.placement import PlacedTier
 from resources.iceberg.publish_record import LastPublish
 from resources.iceberg.table import TableSpec
-from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
 
 if TYPE_CHECKING:
-    import dagster as dg
     import ibis
 
 Scope = Literal["whole", "month", "snapshot"]
@@ -82,7 +79,8 @@ class TableAsset:
     transformation takes the requested dates as its first argument ``snapshots`` (snapshot_date, cutoff_at in
     UTC). ``version`` changes when the meaning of the result does. ``in_python`` are parameters of the
     transformation that are no tables; ``outside`` names what else the result depends on, such as a figure of a policy
-    file, with a function that gives its value now: when that changes, the table is built anew.
+    file, with a function that gives its value now: when that changes, the table is built anew. ``figures`` are what
+    makes a plot over materializations.
     """
 
     table: TableSpec
@@ -95,6 +93,7 @@ class TableAsset:
     other_months: Callable[[Session, set[Any]], set[Any]] | None = None
     in_python: Mapping[str, InPython] = field(default_factory=dict)
     outside: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    figures: Figures | None = None
 
     def __call__(self, *tables: "ibis.Table", **named: "ibis.Table") -> "ibis.Table":
         given = ("snapshots", *self.inputs) if self.scope == "snapshot" else self.inputs
@@ -119,58 +118,6 @@ class TableAsset:
     def name(self) -> str:
         """The table's and the asset's name."""
         return self.table.name
-
-    def definition(
-        self, specs: Mapping[str, TableSpec], partitions: "dg.PartitionsDefinition[str] | None" = None
-    ) -> "dg.AssetsDefinition":
-        """The Dagster asset; ``specs`` declares every input by name."""
-        # what reads tables without running anything does not wait for Dagster
-        import dagster as dg
-
-        from cdap_assets.table_assets.table_metadata import publish_metadata
-
-        @dg.asset(
-            name=self.name,
-            group_name=self.group,
-            deps=list(self.inputs),
-            description=self.table.description,
-            code_version=self.version,
-            partitions_def=partitions if self.scope == "snapshot" else None,
-            backfill_policy=dg.BackfillPolicy.single_run() if self.scope == "snapshot" else None,
-            metadata={"cdap/table": self.name},
-        )
-        def build(context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse]) -> dg.MaterializeResult:
-            started = time.perf_counter()
-            with lakehouse.session(context.run.run_id) as session:
-                dates = [date.fromisoformat(key) for key in requested_keys(context)]
-                if self.scope == "snapshot" and not dates:
-                    raise dg.Failure(
-                        f"{self.name} is built per snapshot date, and this run names none: choose partitions.",
-                        allow_retries=False,
-                    )
-                work = self.work(session, dates)
-                if not work.needed:
-                    state = lakehouse.state(self.name)
-                    return dg.MaterializeResult(metadata={"rebuilt": work.why, "dagster/row_count": state.rows})
-                tables = {name: session.read(specs[name], work.only.get(name)) for name in self.inputs}
-                if self.scope == "snapshot":
-                    tables = {"snapshots": snapshot_rows(dates, lakehouse.settings.zone), **tables}
-                expression = self.expression(tables)
-                published = session.publish(
-                    self.table,
-                    expression,
-                    replace=work.replace,
-                    provenance={"code_version": self.version, "rebuilt": work.why},
-                    owed=work.owed,
-                    outside=self.outside_now(),
-                )
-                context.log.info("%s: %s rows, %s", self.name, published.rows, work.why)
-                metadata = publish_metadata(self.table, published, expression, session)
-            return dg.MaterializeResult(
-                metadata={**metadata, "rebuilt": work.why, "seconds": round(time.perf_counter() - started, 2)}
-            )
-
-        return build
 
     def outside_now(self) -> dict[str, str]:
         """The values of what the result depends on beside tables."""
@@ -259,11 +206,6 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
 
-def requested_keys(context: "dg.AssetExecutionContext") -> Sequence[str]:
-    """The partition keys that a run names; none when it names none."""
-    return context.partition_keys if context.has_partition_key_range or context.has_partition_key else ()
-
-
 def table_asset(
     table: TableSpec,
     *,
@@ -272,6 +214,7 @@ def table_asset(
     driver: Iterable[str] = (),
     version: str = "1",
     in_python: Mapping[str, InPython] | None = None,
+    figures: Figures | None = None,
 ) -> "Callable[[Callable[..., ibis.Table]], TableAsset]":
     """Make a pure function the asset of ``table``; its parameters name the tables it reads, or ``in_python`` parts."""
     parts = in_python or {}
@@ -280,6 +223,8 @@ def table_asset(
         own = [name for name in _parameters(transform) if name != "snapshots" and name not in parts]
         read = [name for part in parts.values() for name in part.inputs]
         names = tuple(dict.fromkeys((*own, *read)))
-        return TableAsset(table, transform, group, scope, tuple(driver), version, names, in_python=parts)
+        return TableAsset(
+            table, transform, group, scope, tuple(driver), version, names, in_python=parts, figures=figures
+        )
 
     return decorate

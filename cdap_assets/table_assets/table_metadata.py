@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     import ibis
 
 
-def publish_metadata(spec: TableSpec, published: Published, expression: ibis.Table, session: Session) -> dict[str, Any]:
+def publish_metadata(
+    spec: TableSpec,
+    published: Published,
+    expression: ibis.Table,
+    session: Session,
+    unfilled: Collection[str] = (),
+) -> dict[str, Any]:
     """Metadata of one materialization. Shows only columns that point at no person.
 
+    Columns of ``unfilled`` tables are told as no origins: they have no rows, and no page in Dagster.
     Where queries are billed: their ids, the bytes they scanned and cost, and the bytes expected before they ran.
     """
     lineage = column_lineage(expression, session.table_of)
@@ -29,7 +36,9 @@ def publish_metadata(spec: TableSpec, published: Published, expression: ibis.Tab
         "dagster/column_schema": column_schema(spec),
         "dagster/column_lineage": dg.TableColumnLineage(
             {
-                column: [dg.TableColumnDep(dg.AssetKey(table), source) for table, source in origins]
+                column: [
+                    dg.TableColumnDep(dg.AssetKey(table), source) for table, source in origins if table not in unfilled
+                ]
                 for column, origins in lineage.items()
                 if column in spec.names
             }

@@ -1,17 +1,19 @@
 """Storage as assets: what the lake holds, where each partition should be, and what that costs over time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 
 from cdap_assets.lineage import Lineage
-from cdap_assets.storage.tables import GROUP, STORAGE_INVENTORY, STORAGE_SAVINGS, STORAGE_TIERS
+from cdap_assets.storage.tables import GROUP, STORAGE_INVENTORY, STORAGE_SAVINGS, STORAGE_TABLES, STORAGE_TIERS
+from cdap_assets.table_assets.promises import broken_promises, kept_promises, promise_specs
 from cdap_assets.table_assets.table_metadata import publish_metadata
 from cdap_assets.tiering.look import inventory_rows, look, saving_rows, tier_rows
 from cdap_assets.tiering.storage_policy import read_terms
 from resources.clock import Calendar
+from resources.iceberg.errors import InvariantViolated
 from resources.iceberg.table import TableSpec
 from resources.lake.lakehouse import Lakehouse
 from resources.lake.session import Session
@@ -43,12 +45,13 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
                 description=STORAGE_SAVINGS.description,
             ),
         ],
+        check_specs=[check for spec in STORAGE_TABLES for check in promise_specs(spec)],
     )
     def look_at_storage(
         context: dg.AssetExecutionContext,
         lakehouse: dg.ResourceParam[Lakehouse],
         installation: dg.ResourceParam[Calendar],
-    ) -> "Iterable[dg.MaterializeResult]":
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         from cdap_assets.tiering.storage_page import PAGE, write_storage_page
 
         if refused:
@@ -56,13 +59,18 @@ def storage_assets(lineage: Lineage, refused: str | None) -> dg.AssetsDefinition
         at = installation.now()
         seen = look(lakehouse, read_terms(lakehouse.settings, lineage), at)
         tiers = tier_rows(seen)
-        with lakehouse.in_process(context.run.run_id) as session:
-            yield published(session, STORAGE_INVENTORY, inventory_rows(seen))
-            yield published(session, STORAGE_TIERS, tiers)
-            saved = published(session, STORAGE_SAVINGS, saving_rows(tiers, at), {"day": [at.date()]})
+        page = {"page": dg.MetadataValue.url(lakehouse.settings.page_url(PAGE))}
+        try:
+            with lakehouse.in_process(context.run.run_id) as session:
+                yield published(session, STORAGE_INVENTORY, inventory_rows(seen), links=page)
+                yield published(session, STORAGE_TIERS, tiers, links=page)
+                saved = published(session, STORAGE_SAVINGS, saving_rows(tiers, at), {"day": [at.date()]}, links=page)
+        except InvariantViolated as error:
+            for spec in STORAGE_TABLES:
+                yield from broken_promises(spec, error)
+            raise
         write_storage_page(lakehouse, seen, tiers)
-        page = dg.MetadataValue.url(lakehouse.settings.page_url(PAGE))
-        yield saved._replace(metadata={**(saved.metadata or {}), "page": page})
+        yield saved
 
     return look_at_storage
 
@@ -72,8 +80,10 @@ def published(
     spec: TableSpec,
     rows: Sequence[Mapping[str, Any]],
     replace: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    links: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> dg.MaterializeResult:
-    """Publish rows as a table of storage, in place of all of it or of ``replace``."""
+    """Publish rows as a table of storage, in place of all of it or of ``replace``; ``links`` open its metadata."""
     import ibis
     import pyarrow as pa
 
@@ -82,7 +92,11 @@ def published(
     # not through pandas, which takes decimals for floats
     expression = ibis.memtable(pa.Table.from_pylist(plain, schema=schema.to_pyarrow()), schema=schema)
     done = session.publish(spec, expression, replace=replace, inputs={})
-    return dg.MaterializeResult(asset_key=spec.name, metadata=publish_metadata(spec, done, expression, session))
+    return dg.MaterializeResult(
+        asset_key=spec.name,
+        metadata={**(links or {}), **publish_metadata(spec, done, expression, session)},
+        check_results=kept_promises(spec, session),
+    )
 
 
 def _stored(value: Any) -> Any:

@@ -49,7 +49,7 @@ def scan_costs(
     with lakehouse.looking() as session:
         return [
             _cost(asset, lineage, session, dates, anew=anew)
-            for asset in lineage.tables
+            for asset in lineage.assets
             if chosen is None or asset.name in chosen
         ]
 

@@ -147,7 +147,7 @@ def lake_stage(home: Installation, *, look: bool = True) -> Stage | None:
         if files:
             total = sum(files.values())
             return Stage("refresh_lake", "lake", f"{total} new file{'s' * (total > 1)} in {', '.join(files)}")
-        for asset in home.lineage.tables:
+        for asset in home.lineage.assets:
             if asset.group in UNPARTITIONED and (work := asset.work(session)).needed:
                 return Stage("refresh_lake", "lake", f"{asset.name}: {work.why}")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.iceberg.errors import LakehouseError
@@ -41,44 +42,90 @@ def open_catalog(settings: Settings) -> Catalog:
     A SQLite catalog is made on first use, by one process at a time, and waits up to 60 s for another's commit.
     Raises :class:`~resources.stores.busy.Busy` when another process has not made it in that time.
     """
-    told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint, "py-io-impl": FILE_IO}
-    store = {key: value for key, value in told.items() if value}
-    catalog: Catalog
     match settings.catalog:
         case "sqlite":
-            from pyiceberg.catalog.sql import SqlCatalog
-
             settings.lake.mkdir(parents=True, exist_ok=True)
             # it asks for its tables and then makes them, which two processes on a new home would both do
             with exclusive(settings, "catalog", timeout=WAIT):
-                catalog = SqlCatalog(
-                    "cdap",
-                    uri=f"sqlite:///{settings.lake / 'catalog.db'}?timeout={WAIT}",
-                    warehouse=settings.root("lake"),
-                    init_catalog_tables="true",
-                )
+                catalog = _sqlite(settings, init_catalog_tables="true")
                 catalog.create_namespace_if_not_exists(settings.database)
             return catalog
         case "glue":
-            from pyiceberg.catalog.glue import GlueCatalog
-
             from resources.stores.aws import client
 
-            catalog = GlueCatalog("cdap", client("glue", settings), warehouse=settings.root("lake"), **store)
+            catalog = _glue(settings, client("glue", settings))
         case "rest":
-            from pyiceberg.catalog.rest import RestCatalog
-
-            told = {
-                "warehouse": settings.catalog_warehouse,
-                "credential": settings.catalog_credential.get_secret_value(),
-            }
-            known = {key: value for key, value in told.items() if value}
-            catalog = RestCatalog("cdap", uri=settings.catalog_uri, **known, **store)
+            catalog = _rest(settings)
     for database in (settings.database, staging_database(settings)):
         # asked before made: a role that may not create databases works where they exist
         if not catalog.namespace_exists(database):
             catalog.create_namespace_if_not_exists(database)
     return catalog
+
+
+def catalog_as_it_is(settings: Settings) -> Catalog | None:
+    """The catalog for one look: nothing is made, and no call is tried again. ``None`` before it is made."""
+    match settings.catalog:
+        case "sqlite":
+            return _sqlite(settings, init_catalog_tables="false") if _sqlite_file(settings).exists() else None
+        case "glue":
+            from resources.stores.aws import QUICK, client
+
+            return _glue(settings, client("glue", settings, **QUICK))
+        case "rest":
+            return _rest(settings)
+
+
+def catalog_failures(settings: Settings) -> tuple[type[Exception], ...]:
+    """What a catalog raises that does not answer, or not to us."""
+    match settings.catalog:
+        case "sqlite":
+            from sqlalchemy.exc import SQLAlchemyError
+
+            return (OSError, SQLAlchemyError)
+        case "glue":
+            from botocore.exceptions import BotoCoreError, ClientError
+
+            from resources.stores.aws import CredentialsExpired
+
+            return (OSError, BotoCoreError, ClientError, CredentialsExpired)
+        case "rest":
+            from pyiceberg.exceptions import RESTError
+
+            return (OSError, RESTError)
+
+
+def _sqlite_file(settings: Settings) -> Path:
+    return settings.lake / "catalog.db"
+
+
+def _sqlite(settings: Settings, **options: str) -> Catalog:
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    uri = f"sqlite:///{_sqlite_file(settings)}?timeout={WAIT}"
+    return SqlCatalog("cdap", uri=uri, warehouse=settings.root("lake"), **options)
+
+
+def _glue(settings: Settings, client: Any) -> Catalog:
+    from pyiceberg.catalog.glue import GlueCatalog
+
+    return GlueCatalog("cdap", client, warehouse=settings.root("lake"), **_store(settings))
+
+
+def _rest(settings: Settings) -> Catalog:
+    from pyiceberg.catalog.rest import RestCatalog
+
+    told = {
+        "warehouse": settings.catalog_warehouse,
+        "credential": settings.catalog_credential.get_secret_value(),
+    }
+    known = {key: value for key, value in told.items() if value}
+    return RestCatalog("cdap", uri=settings.catalog_uri, **known, **_store(settings))
+
+
+def _store(settings: Settings) -> dict[str, str]:
+    told = {"s3.region": settings.region, "s3.endpoint": settings.s3_endpoint, "py-io-impl": FILE_IO}
+    return {key: value for key, value in told.items() if value}
 
 
 def staging_database(settings: Settings) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from resources.iceberg.table import Tried
+
 
 class LakehouseError(Exception):
     """What the lakehouse refuses, with what to do about it.
@@ -19,7 +23,15 @@ class LakehouseError(Exception):
 
 
 class InvariantViolated(LakehouseError):
-    """A result breaks what its table promises; nothing was published."""
+    """A result breaks what its table promises; nothing was published.
+
+    ``tried`` tells of every statement of the promises of ``table`` how many rows break it.
+    """
+
+    def __init__(self, message: str, *, table: str, tried: Mapping[str, Tried]) -> None:
+        super().__init__(message)
+        self.table = table
+        self.tried = tried
 
 
 class OutsidePartitions(LakehouseError):

@@ -18,7 +18,8 @@ INPUTS = "cdap.inputs"
 CODE_VERSION = "cdap.code_version"
 OWED = "cdap.owed_months"
 OUTSIDE = "cdap.outside"
-RECORDED = (INPUTS, CODE_VERSION, OWED, OUTSIDE)
+INVARIANTS = "cdap.invariants"
+RECORDED = (INPUTS, CODE_VERSION, OWED, OUTSIDE, INVARIANTS)
 PUBLISHED = "cdap.published"  # of a move: the instant of the publish that it tells again
 
 
@@ -28,7 +29,8 @@ class LastPublish:
 
     ``told_by`` is the snapshot that tells of it, its own or that of a move since. ``read`` holds snapshot and
     sequence number of each input; ``owed`` are months that were left as they were, for their rows were archived:
-    they are rebuilt once these are back. ``outside`` is what else the table was made from, by name.
+    they are rebuilt once these are back. ``outside`` is what else the table was made from, by name; ``kept`` are the
+    statements of its promises that were enforced, with the rows that each was tried on.
     """
 
     code_version: str
@@ -36,6 +38,7 @@ class LastPublish:
     read: Mapping[str, tuple[int, int]]
     owed: frozenset[date | None] = frozenset()
     outside: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
     told_by: int = field(default=0, compare=False)
 
     @property
@@ -56,6 +59,7 @@ def last_publish(table: Table | None) -> LastPublish | None:
         {name: (pair[0], pair[1]) for name, pair in json.loads(told[INPUTS]).items()},
         frozenset(date.fromisoformat(month) if month else None for month in json.loads(told.get(OWED, "[]"))),
         json.loads(told.get(OUTSIDE, "{}")),
+        json.loads(told.get(INVARIANTS, "{}")),
         publish.snapshot_id,
     )
 

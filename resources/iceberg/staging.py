@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resources.iceberg.errors import InvariantViolated, OutsidePartitions
-from resources.iceberg.table import TableSpec
+from resources.iceberg.table import TableSpec, Tried
 
 if TYPE_CHECKING:
     import ibis
@@ -19,10 +19,10 @@ Replace = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class StagedFigures:
-    """Rows written, rows each invariant was tried on, and a few rows of columns without personal data."""
+    """Rows written, what each statement of the promises was tried on, and a few rows without personal data."""
 
     rows: int
-    invariants: dict[str, int]
+    tried: dict[str, Tried]
     sample: list[dict[str, Any]]
 
 
@@ -40,23 +40,31 @@ def check_staged(spec: TableSpec, staged: ibis.Table, replace: Replace | None) -
                 f"{', '.join(str(value) for value in told.to_pyarrow()[column].to_pylist())}, "
                 "which was not to be replaced. Nothing was published."
             )
-    promised = [name for name in names if name not in (replace or {})]
+    tried = {name: Tried(rows, broken.get(name, 0)) for name in names if name not in (replace or {})}
     if spec.key:
-        promised.append(_unique(spec))
-        if row["unique"] < rows:
-            broken[promised[-1]] = rows - int(row["unique"])
-    if broken:
-        told_broken = "; ".join(f"{name}: {count:,} of {rows:,} rows break it" for name, count in broken.items())
-        raise InvariantViolated(f"table {spec.name}: {told_broken}. Nothing was published; the table is as before.")
+        tried[_unique(spec)] = Tried(rows, rows - int(row["unique"]))
+    if any(one.broken for one in tried.values()):
+        raise InvariantViolated(
+            f"table {spec.name}: {told_broken(tried)}. Nothing was published; the table is as before.",
+            table=spec.name,
+            tried=tried,
+        )
     shown = sample(spec, staged) if rows else None
     rows_shown = shown.to_pyarrow().to_pylist() if shown is not None else []
-    return StagedFigures(rows, dict.fromkeys(promised, rows), rows_shown)
+    return StagedFigures(rows, tried, rows_shown)
+
+
+def told_broken(tried: Mapping[str, Tried]) -> str:
+    """The statements that rows break, in words."""
+    return "; ".join(
+        f"{statement}: {one.broken:,} of {one.rows:,} rows break it" for statement, one in tried.items() if one.broken
+    )
 
 
 def without_rows(spec: TableSpec) -> StagedFigures:
     """The figures of a result without rows: it keeps every promise."""
-    unique = [_unique(spec)] if spec.key else []
-    return StagedFigures(0, dict.fromkeys([*_promises(spec, spec.empty()), *unique], 0), [])
+    statements = [statement for promise in spec.promises for statement in promise.statements]
+    return StagedFigures(0, dict.fromkeys(statements, Tried(0)), [])
 
 
 def counts(spec: TableSpec, staged: ibis.Table, replace: Replace | None) -> ibis.Table:
@@ -76,12 +84,13 @@ def sample(spec: TableSpec, staged: ibis.Table) -> ibis.Table | None:
 
 
 def _unique(spec: TableSpec) -> str:
-    return f"({', '.join(spec.key)}) is unique"
+    [statement] = next(promise.statements for promise in spec.promises if promise.name == "key")
+    return statement
 
 
 def _promises(spec: TableSpec, staged: ibis.Table) -> dict[str, ir.BooleanValue]:
-    filled = {f"{c.name} is never null": staged[c.name].isnull() for c in spec.columns if not c.nullable}
-    return filled | {f"{one.name}: {one.description}": one.violates(staged) for one in spec.invariants}
+    filled = {statement: staged[name].isnull() for name, statement in spec.required.items()}
+    return filled | {one.statement: one.violates(staged) for one in spec.invariants}
 
 
 def _outside(staged: ibis.Table, replace: Replace | None) -> dict[str, ir.BooleanValue]:

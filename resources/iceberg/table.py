@@ -41,6 +41,31 @@ class Invariant:
     description: str
     violates: Callable[[ibis.Table], ir.BooleanValue]
 
+    @property
+    def statement(self) -> str:
+        """What holds, with the name that it is known by."""
+        return f"{self.name}: {self.description}"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a table promises of its rows, by a name: ``key``, ``required`` or that of an invariant.
+
+    ``statements`` are its parts: rows are counted against each by itself, and publishes record them.
+    """
+
+    name: str
+    description: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How many rows were tried on a statement, and how many of them break it."""
+
+    rows: int
+    broken: int = 0
+
 
 @dataclass(frozen=True)
 class TableSpec:
@@ -63,11 +88,30 @@ class TableSpec:
         for column in (*self.key, *self.partition_by, *([self.sought_by] if self.sought_by else [])):
             if column not in names:
                 raise ValueError(f"table {self.name}: column {column} is not declared; declared are {names}")
+        promised = [promise.name for promise in self.promises]
+        if len(set(promised)) < len(promised):
+            raise ValueError(f"table {self.name}: two promises have one name: {promised}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The column names, in declared order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def required(self) -> dict[str, str]:
+        """The statement on each column that is never null, by its name."""
+        return {column.name: f"{column.name} is never null" for column in self.columns if not column.nullable}
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        """Everything that holds for its rows before anyone may read them."""
+        found = []
+        if self.key:
+            unique = f"({', '.join(self.key)}) is unique"
+            found.append(Promise("key", unique, (unique,)))
+        if self.required:
+            found.append(Promise("required", f"never null: {', '.join(self.required)}", tuple(self.required.values())))
+        return (*found, *(Promise(one.name, one.description, (one.statement,)) for one in self.invariants))
 
     def schema(self) -> ibis.Schema:
         """The declared types as an Ibis schema. All nullable: unions ask for equal types on both sides."""

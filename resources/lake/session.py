@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,7 +22,7 @@ from resources.iceberg.catalog import Partition, changed_partitions, partition_o
 from resources.iceberg.commit import commit, evolved
 from resources.iceberg.errors import LakehouseError, StalePublish
 from resources.iceberg.placement import PlacedTier, Placement, placements, refuse_archived
-from resources.iceberg.publish_record import INPUTS, LastPublish, last_publish, record
+from resources.iceberg.publish_record import INPUTS, INVARIANTS, LastPublish, last_publish, record
 from resources.iceberg.run_state import RunState
 from resources.iceberg.table import TableSpec
 from resources.lake.reads import ReadLog
@@ -63,6 +64,8 @@ class Session:
         self.run = RunState(tables.stores.runs, run_id, self._current_snapshots)
         self.reads = ReadLog(tables.stores.reads)
         self.sources: dict[str, Source] = {}  # by the name of the relation that reads it
+        # of what this session published: the rows that each statement of a table's promises was tried on
+        self.kept: dict[str, Counter[str]] = defaultdict(Counter)
         self._inputs: dict[str, tuple[int, int]] = {}
         self._views: dict[str, str] = {}
 
@@ -255,7 +258,7 @@ class Session:
             "cdap.run_id": self.run_id or "",
             "cdap.publish_id": uuid.uuid4().hex,
             INPUTS: json.dumps(inputs if inputs is not None else self._inputs),
-            "cdap.invariants": json.dumps(figures.invariants),
+            INVARIANTS: json.dumps({statement: one.rows for statement, one in figures.tried.items()}),
             **record(owed, outside or {}),
         }
         try:
@@ -264,6 +267,8 @@ class Session:
             staged.discard()  # after any other error the commit may have happened
             raise
         self.run.published(spec.name, snapshot.snapshot_id, snapshot.sequence_number or 0)
+        for statement, one in figures.tried.items():
+            self.kept[spec.name][statement] += one.rows
         state = self.tables.state(spec.name)
         return Published(
             table=spec.name,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from resources.registry.model_version import CHAMPION, MONITORING, REVIEW_PAGE, ModelVersion, inputs_of, training_run
 from resources.registry.quiet_mlflow import quiet
@@ -194,6 +195,16 @@ class ModelRegistry:
         """The same, or ``None`` for a version that was registered without such a file."""
         listed = {entry.path for entry in self.client.list_artifacts(version.run_id)}
         return self.text(version, file) if file in listed else None
+
+    @reached
+    def run_url(self, version: ModelVersion) -> str | None:
+        """The page of a version's run in MLflow, while `cdap ui` or the server runs; ``None`` of a bare database."""
+        place = urlsplit(self.settings.mlflow_uri or f"http://127.0.0.1:{self.settings.mlflow_port}")
+        if place.scheme not in ("http", "https"):
+            return None
+        server = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl().rstrip("/")  # without a password
+        experiment = self.client.get_run(version.run_id).info.experiment_id
+        return f"{server}/#/experiments/{experiment}/runs/{version.run_id}"
 
     def all_versions(self, names: Sequence[str]) -> list[ModelVersion]:
         """The versions of several models, by model, newest first."""

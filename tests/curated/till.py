@@ -11,6 +11,7 @@ import dagster as dg
 
 from cdap_assets.lineage import read_lineage
 from cdap_assets.raw.assets import raw_asset
+from cdap_assets.table_assets.dagster_asset import dagster_asset
 from cdap_assets.table_assets.snapshots import weekly
 from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
@@ -88,7 +89,7 @@ class Shop:
         partitions = weekly(self.settings.first_snapshot, lineage.closed, self.settings.timezone)
         definitions = [
             *(raw_asset(contract) for contract in lineage.contracts.values()),
-            *(table.definition(lineage.specs, partitions) for table in lineage.tables),
+            *(dagster_asset(table, lineage.specs, partitions) for table in lineage.tables),
         ]
         names = assets or [
             *(f"raw_{name}" for name in lineage.contracts),

@@ -10,6 +10,7 @@ import dagster as dg
 import ibis
 import pytest
 
+from cdap_assets.table_assets.dagster_asset import dagster_asset
 from cdap_assets.table_assets.snapshots import weekly
 from cdap_assets.table_assets.table_asset import TableAsset, table_asset
 from resources.iceberg.table import Column, TableSpec
@@ -73,7 +74,7 @@ def put_numbers(lakehouse: Lakehouse, *rows: tuple[date, int]) -> None:
 def build(
     lakehouse: Lakehouse, asset: TableAsset, key: str | None = None, span: tuple[str, str] | None = None
 ) -> dg.ExecuteInProcessResult:
-    definition = asset.definition(SPECS, weekly(JAN, date(2017, 12, 31), "America/New_York"))
+    definition = dagster_asset(asset, SPECS, weekly(JAN, date(2017, 12, 31), "America/New_York"))
     tags = (
         {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
     )
