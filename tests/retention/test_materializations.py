@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cdap_assets.cli import app
-from cdap_assets.models.training import DataEnds
 from cdap_assets.retention import ledger
 from cdap_assets.retention.decide_plan import decide_plan
 from cdap_assets.retention.materializations import report
 from cdap_assets.retention.plan_id import PlanId
 from cdap_assets.retention.tables import CONTACT
+from resources.clock import Calendar
 from resources.lake.lakehouse import Lakehouse
 from resources.registry.model_registry import ModelRegistry
 from resources.settings import Settings
@@ -129,8 +129,7 @@ def test_the_job_shows_its_decision_as_of_its_own_run(lake: PlanLake, instance: 
         resources={
             "lakehouse": Lakehouse(lake.settings),
             "registry": ModelRegistry(lake.settings),
-            "clock": lambda: NOON,
-            "data_ends": DataEnds(None),
+            "installation": Calendar(lambda: NOON),
         },
         instance=instance,
     )
