@@ -195,7 +195,7 @@ class TableAsset:
             metadata = publish_metadata(self.table, published, expression, session, unfilled)
             promises = kept_promises(self.table, session)
         if self.figures and published.total_rows:
-            metadata |= figures_metadata(lakehouse, self.table, self.figures)
+            metadata = {**figures_metadata(lakehouse, self.table, self.figures), **metadata}
         return dg.MaterializeResult(
             metadata={**metadata, "rebuilt": work.why, "seconds": round(time.perf_counter() - started, 2)},
             check_results=promises,
