@@ -73,6 +73,10 @@ class LakehouseResource(dg.ConfigurableResource[Lakehouse]):
         return self.installed.through(connections)
 
 
+class LocalEngineResource(DuckDBResource):
+    """DuckDB in this process, in memory and in UTC: for tables that no other engine computes, and what Python reads."""
+
+
 class ModelRegistryResource(dg.ConfigurableResource[ModelRegistry]):
     """MLflow: versions of the models with their evidence, and which of them serves."""
 
@@ -131,7 +135,9 @@ def resources_of(
     """
     settings = lakehouse.settings
     connections: dict[str, Any] = {
-        "duckdb": DuckDBResource.configure_at_launch(database=IN_MEMORY, connection_config=connection_config(settings))
+        "duckdb": LocalEngineResource.configure_at_launch(
+            database=IN_MEMORY, connection_config=connection_config(settings)
+        )
     }
     if settings.warehouse:
         connections["s3"] = _s3_class().configure_at_launch(**_s3_fields(settings))

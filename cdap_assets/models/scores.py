@@ -82,7 +82,7 @@ def scores_asset(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinitio
             yield from broken_promises(CUSTOMER_SCORES, error)
             raise
         if published.total_rows:
-            metadata |= figures_metadata(lakehouse, CUSTOMER_SCORES, expected_lapses)
+            metadata = {**figures_metadata(lakehouse, CUSTOMER_SCORES, expected_lapses), **metadata}
         yield dg.MaterializeResult(
             metadata={**champion_links(registry, champions), **metadata, "models": model_versions(champions)},
             check_results=promises,

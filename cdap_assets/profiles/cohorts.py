@@ -32,7 +32,9 @@ COHORT_RETENTION = TableSpec(
 def after_one_period(cohort_retention: ibis.Table) -> ibis.Table:
     """The share of the newest cohort that bought again in its next period, once that is over."""
     newest = cohort_retention.filter(_.period == 1).order_by(ibis.desc("cohort")).limit(1)
-    return newest.select("cohort", value=_.retention, figure=ibis.literal("retention_after_one_period"))
+    return newest.select(
+        "cohort", cohort_customers=_.customers, value=_.retention, figure=ibis.literal("retention_after_one_period")
+    )
 
 
 @table_asset(COHORT_RETENTION, group="profiles", figures=after_one_period)

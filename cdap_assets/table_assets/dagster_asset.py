@@ -92,7 +92,7 @@ def _built(
         metadata = publish_metadata(asset.table, published, expression, session, unfilled)
         promises = kept_promises(asset.table, session)
     if asset.figures and published.total_rows:
-        metadata |= figures_metadata(lakehouse, asset.table, asset.figures)
+        metadata = {**figures_metadata(lakehouse, asset.table, asset.figures), **metadata}
     return dg.MaterializeResult(
         metadata={**metadata, "rebuilt": work.why, "seconds": round(time.perf_counter() - started, 2)},
         check_results=promises,

@@ -6,6 +6,7 @@ They are computed in this process, whatever the engine, and their one query coun
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from resources.iceberg.table import TableSpec
@@ -30,11 +31,13 @@ def figures_metadata(lakehouse: Lakehouse, spec: TableSpec, figures: Figures) ->
             only = {"snapshot_date": [max(days)]} if days else None
         found = figures(session.read(spec, only, without_archived=True)).to_pyarrow().to_pylist()
     told: dict[str, Any] = {}
-    for row in found:
-        name, value = row.pop("figure"), row.pop("value")
-        if value is not None:
-            told |= {
-                name: value if isinstance(value, int) else float(value),
-                **{key: str(of) for key, of in row.items()},
-            }
-    return told
+    for row in sorted((row for row in found if row["value"] is not None), key=lambda row: str(row["figure"])):
+        told |= {row.pop("figure"): row.pop("value"), **row}
+    return {name: _plain(value) for name, value in told.items()}
+
+
+def _plain(value: Any) -> int | float | str:
+    """A number that Dagster plots, or text."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if isinstance(value, (int, float)) else str(value)

@@ -105,7 +105,7 @@ def test_retention_is_of_the_newest_cohort_whose_next_period_is_over(told: Told)
             for n, p, r in ((0, 0, 1.0), (0, 1, 0.75), (0, 2, 0.25), (1, 0, 1.0), (1, 1, 0.5), (2, 0, 1.0))
         ),
     )
-    assert found == {"retention_after_one_period": 0.5, "cohort": "2017-12-31"}
+    assert found == {"retention_after_one_period": 0.5, "cohort": "2017-12-31", "cohort_customers": 4}
 
 
 def materialized(shop: Settings, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from cdap_assets.tiering.storage_page import PAGE
 from tests.tiering.conftest import ARCHIVE, JANUARY, AgeingShop, made
 
 TABLES = ("storage_inventory", "storage_tiers", "storage_savings")
@@ -92,6 +93,8 @@ def test_a_look_is_seen_in_dagster_with_rows_page_and_passing_checks(looked: Any
     for name in TABLES:
         [event] = [one for one in result.get_asset_materialization_events() if one.asset_key == dg.AssetKey(name)]
         assert event.materialization.metadata["dagster/row_count"].value == len(rows(shop, name))
+        page = next(iter(event.materialization.metadata.values()))
+        assert page == dg.MetadataValue.url(shop.settings.page_url(PAGE))
     checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert {name for name, one in checks.items() if one.passed} >= {
         "live_files_readable",
