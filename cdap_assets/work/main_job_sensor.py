@@ -85,8 +85,9 @@ def tick(home: Installation, context: dg.SensorEvaluationContext) -> dg.SensorRe
             context.log.info("%s: %s", run.title, run.why)
             return dg.SensorResult(run_requests=[_request(home, run, key, context)], cursor=json.dumps(found.seen))
         if not earlier[0].is_success:
+            ended = "was ended" if earlier[0].status is dg.DagsterRunStatus.CANCELED else "failed"
             return _none(
-                f"{run.title} ({run.why}) failed as run {earlier[0].run_id[:8]}: it is asked for again once anything "
+                f"{run.title} ({run.why}) {ended} as run {earlier[0].run_id[:8]}: it is asked for again once anything "
                 "has changed, or tomorrow; mend what its error says, or launch its job yourself",
                 found.seen,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -273,19 +273,3 @@ def test_a_figure_that_changed_follows_the_one_before(past: Settings) -> None:
     log_monitoring(registry, version, {"probe": 0.3}, at - timedelta(days=7))
     run = registry.client.get_run(version.run_id)
     assert run.data.metrics["monitoring/probe"] == 0.1
-
-
-def test_labels_that_close_ask_for_the_comparison_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
-    settings = Settings(home=tmp_path_factory.mktemp("automated"), first_snapshot=date(2025, 11, 2))
-    definitions = build_definitions(settings)
-    at = datetime(2026, 1, 5, 9, tzinfo=UTC)
-    with dg.DagsterInstance.ephemeral() as instance:
-        for asset in ("customer_scores", "lapse_labels", "value_labels"):
-            instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="2025-11-30"))
-        cursor = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=at).cursor
-        instance.report_runless_asset_event(dg.AssetMaterialization("lapse_labels", partition="2025-12-07"))
-        asked = dg.evaluate_automation_conditions(
-            definitions, instance, evaluation_time=at + timedelta(minutes=1), cursor=cursor
-        )
-    wanted = [one.key for one in asked.results if one.true_subset.size and isinstance(one.key, dg.AssetCheckKey)]
-    assert [key.name for key in wanted] == ["realised_as_predicted"]

@@ -82,6 +82,7 @@ def cards(settings: Settings) -> dict[str, ResourceSnap]:
 
 
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # Dagster asks itself for it
+@pytest.mark.filterwarnings("ignore:Deprecated in 0.8.0")  # pyiceberg would be told of an OAuth server
 @pytest.mark.parametrize(
     ("chosen", "catalog", "engine"), [(LOCAL, "sqlite", "duckdb"), (AWS, "glue", "athena"), (TRINO, "rest", "trino")]
 )

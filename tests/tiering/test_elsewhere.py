@@ -97,7 +97,6 @@ def test_fetched_objects_count_by_what_was_fetched_of_their_partition(
     got = {(key, date(2024, 6, 3)): SimpleNamespace(bytes=size * 5) for key, size in keys.items()}
     got["visits/data/swept.parquet", date(2024, 6, 3)] = SimpleNamespace(bytes=1)
     monkeypatch.setattr(elsewhere, "fetched_objects", lambda *_args: SimpleNamespace(objects=got))
-    monkeypatch.setattr(elsewhere, "open_store", lambda *_args: None)
     note_reads_elsewhere(lake, Elsewhere(access_logs="s3://logs/lake"), AT)
     size = noted(lake)[date(2024, 6, 1)].bytes
     assert noted(lake)[date(2024, 6, 3)] == Reads(1, size * 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -78,6 +79,7 @@ class LivingShop:
                     writer.writerow([number, customer, f"{day} 12:00:00", amount])
 
 
+@cache  # a run asks for its job several times, as its process would have it at hand
 def job_of(home: str, now: str, job: str) -> dg.JobDefinition:
     """A job of a home as a run's own process makes it."""
     shop = object.__new__(LivingShop)

@@ -33,12 +33,16 @@ def day(number: int) -> Any:
     return FIRST + timedelta(days=7 * number)
 
 
+def mended_and_late(shop: LivingShop) -> None:
+    shop.contract(MENDED)
+    shop.deliver("late.csv", day(36), day(37), every=5)
+
+
 # what happens at which time; between the last two nobody looks for three weeks
 STORY: list[tuple[Any, Callable[[LivingShop], None]]] = [
     (week(HISTORY), lambda shop: shop.deliver("history.csv", FIRST, day(36))),
     (week(37), lambda shop: shop.deliver("week36.csv", day(36), day(37), but=5)),
-    (week(37) + timedelta(days=2), lambda shop: shop.contract(MENDED)),
-    (week(38), lambda shop: shop.deliver("late.csv", day(36), day(37), every=5)),
+    (week(38), mended_and_late),
     (week(41) + timedelta(days=1), lambda shop: shop.deliver("weeks37to40.csv", day(37), day(41))),
 ]
 
@@ -53,9 +57,9 @@ class Automation:
 
     def until_it_rests(self, instance: dg.DagsterInstance) -> str:
         """Tick and run until a tick asks for nothing; what that tick said."""
+        definitions = definitions_of(self.shop.installation)
+        repository = definitions.get_repository_def()
         for _ in range(MOST_TICKS):
-            definitions = definitions_of(self.shop.installation)
-            repository = definitions.get_repository_def()
             with dg.build_sensor_context(
                 instance=instance, cursor=self.cursor, repository_def=repository, resources=definitions.resources
             ) as context:
