@@ -48,7 +48,7 @@ def arrivals(settings: Settings, lineage: Lineage, at: datetime, seen: dict[str,
 
 
 def _delivered(notices: Sequence[Notice]) -> list[str]:
-    return [arrival.key for notice in notices for arrival in notice.arrivals if is_delivery(arrival.key)]
+    return [key for notice in notices for key in notice.keys if is_delivery(key)]
 
 
 def _told(notices: Sequence[Notice], unknown: set[str]) -> str:

@@ -25,23 +25,15 @@ NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "Inv
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """An object that was written: its key below the landing prefix, and a mark of this very write."""
-
-    key: str
-    mark: str
-
-
-@dataclass(frozen=True)
 class Notice:
     """A message of the queue: by which handle it is deleted, and what it tells.
 
-    No arrivals are of use to nobody: a test, a deletion, or an object outside of the landing prefix. ``readable``
-    is false for what is no notification of S3.
+    ``keys`` are those of the objects that were written, below the landing prefix. None are of use to nobody: a test,
+    a deletion, or an object elsewhere. ``readable`` is false for what is no notification of S3.
     """
 
     handle: str
-    arrivals: tuple[Arrival, ...]
+    keys: tuple[str, ...]
     readable: bool = True
 
 
@@ -107,29 +99,25 @@ class LandingQueue:
             objects = list(_objects(json.loads(body)))
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
             return Notice(handle, (), readable=False)
-        arrivals = []
-        for bucket, key, mark in objects:
+        keys = []
+        for bucket, key in objects:
             try:
-                arrivals.append(Arrival(self._landing.key(f"s3://{bucket}/{key}"), mark))
+                keys.append(self._landing.key(f"s3://{bucket}/{key}"))
             except ValueError:
                 continue  # a bucket may hold more than ours
-        return Notice(handle, tuple(arrivals))
+        return Notice(handle, tuple(keys))
 
 
-def _objects(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Bucket, key and mark of each object written. Raises ``KeyError`` for what is no notification of S3."""
+def _objects(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Bucket and key of each object written. Raises ``KeyError`` for what is no notification of S3."""
     if message.get("Type") == "Notification":  # wrapped by SNS
         yield from _objects(json.loads(message["Message"]))
     elif message.get("Event") == "s3:TestEvent":
         return
     elif message.get("source") == "aws.s3":  # from EventBridge, which does not encode keys
         if message["detail-type"] == "Object Created":
-            yield _object(message["detail"], message["detail"]["object"]["key"], "etag")
+            yield message["detail"]["bucket"]["name"], message["detail"]["object"]["key"]
     else:
         for record in message["Records"]:
             if record["eventSource"] == "aws:s3" and record["eventName"].startswith("ObjectCreated:"):
-                yield _object(record["s3"], unquote_plus(record["s3"]["object"]["key"]), "eTag")
-
-
-def _object(told: dict[str, Any], key: str, etag: str) -> tuple[str, str, str]:
-    return told["bucket"]["name"], key, f"{told['object'].get(etag, '')}-{told['object'].get('sequencer', '')}"
+                yield record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"])

@@ -189,9 +189,9 @@ class Watch:
         found = self.sqs.get_queue_attributes(QueueUrl=self.settings.landing_queue, AttributeNames=names)["Attributes"]
         return sum(int(count) for count in found.values())
 
-    def event(self, key: str, *, name: str = CREATED, sequencer: str = "1") -> dict[str, Any]:
+    def event(self, key: str, *, name: str = CREATED) -> dict[str, Any]:
         """A notification as S3 sends it to a queue."""
-        s3 = {"bucket": {"name": self.bucket}, "object": {"key": key, "eTag": "e", "sequencer": sequencer}}
+        s3 = {"bucket": {"name": self.bucket}, "object": {"key": key, "eTag": "e", "sequencer": "1"}}
         return {"Records": [{"eventSource": "aws:s3", "eventName": name, "s3": s3}]}
 
 
@@ -240,7 +240,7 @@ def test_a_notification_by_sns_and_one_by_eventbridge_are_read_as_well(watch: Wa
     }
     for body in (wrapped, bridged):
         watch.send(body)
-    found = [arrival.key for notice in LandingQueue(watch.settings).receive(10) for arrival in notice.arrivals]
+    found = [key for notice in LandingQueue(watch.settings).receive(10) for key in notice.keys]
     assert sorted(found) == ["orders/a bä.csv", "orders/a+b%.csv"]
 
 
