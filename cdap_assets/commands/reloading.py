@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from resources.settings import Settings
 
@@ -23,8 +24,12 @@ def follow_contracts(settings: Settings, reload: Callable[[], bool], stop: threa
 
 def contract_files(settings: Settings) -> Files:
     """Name, time of writing and size of each contract."""
-    found = ((path.name, path.stat()) for path in settings.contracts.glob("*.yaml"))
-    return frozenset((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+    found = set()
+    for path in settings.contracts.glob("*.yaml"):
+        with suppress(FileNotFoundError):  # an editor took it away since the folder was listed
+            stat = path.stat()
+            found.add((path.name, stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)
 
 
 def reload_definitions(address: tuple[str, int]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdap_assets.commands import reloading
-from cdap_assets.commands.reloading import follow_contracts, reload_definitions
+from cdap_assets.commands.reloading import contract_files, follow_contracts, reload_definitions
 from resources.settings import Settings
 
 
@@ -43,6 +43,13 @@ def test_each_change_of_a_contract_is_loaded_once_and_again_only_while_it_could_
     finally:
         stop.set()
         follower.join()
+
+
+def test_a_contract_that_goes_while_the_folder_is_read_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "gone.yaml").symlink_to("nowhere")  # listed, and not there when it is looked at
+    (tmp_path / "contracts" / "orders.yaml").write_text("version: 1")
+    assert {name for name, _written, _size in contract_files(Settings(home=tmp_path))} == {"orders.yaml"}
 
 
 def test_a_server_that_does_not_answer_is_told_as_such() -> None:
